@@ -1,0 +1,95 @@
+"""The floor: the least that any client in this interpreter must do for one command.
+
+A parser in C, one future a command, one write a turn of the loop. No timeouts, no limits, no
+reconnecting, no cancellation, no check of anything: a client cannot be faster by doing its job
+better, only by not giving every call a future of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, cast
+
+import hiredis
+import redis.connection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["FloorCommands"]
+
+# hiredis's stub types a command as a tuple of exactly one part.
+_pack = cast("Callable[[tuple[str, ...]], bytes]", hiredis.pack_command)
+_parse_url = cast(
+    "Callable[[str], dict[str, str | int]]",
+    redis.connection.parse_url,  # pyright: ignore[reportUnknownMemberType] - untyped there
+)
+
+
+class FloorCommands(asyncio.Protocol):
+    """One connection that can GET."""
+
+    def __init__(self, url: str, *, tasks: int) -> None:
+        """Read the address.
+
+        Args:
+            url: `redis://` or `unix://`; the floor speaks no TLS.
+            tasks: Any number; they share the connection.
+        """
+        del tasks
+        if url.startswith("rediss://"):
+            raise ValueError("the floor speaks no TLS: leave it out with --subjects")
+        self._address = _parse_url(url)
+        self._reader = hiredis.Reader()
+        self._waiting: deque[asyncio.Future[object]] = deque()
+        self._outgoing: list[bytes] = []
+        self._flush_scheduled = False
+
+    async def open(self) -> None:
+        """Connect, log in and choose the database."""
+        self._loop = asyncio.get_running_loop()
+        address = self._address
+        path = address.get("path")
+        if path is not None:
+            await self._loop.create_unix_connection(lambda: self, str(path))
+        else:
+            host, port = address.get("host", "localhost"), address.get("port", 6379)
+            await self._loop.create_connection(lambda: self, str(host), int(port))
+        if "password" in address:
+            user = str(address.get("username", "default"))
+            await self._call("AUTH", user, str(address["password"]))
+        await self._call("SELECT", str(address.get("db", 0)))
+
+    async def aclose(self) -> None:
+        """Disconnect."""
+        self._transport.close()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Resolve the futures in the order of their commands."""
+        reader, waiting = self._reader, self._waiting
+        reader.feed(data)
+        while (reply := reader.gets()) is not False:
+            waiting.popleft().set_result(reply)
+
+    def get(self, key: str, /) -> asyncio.Future[object]:
+        """Queue one GET for this turn's write."""
+        return self._call("GET", key)
+
+    def _call(self, *parts: str) -> asyncio.Future[object]:
+        future: asyncio.Future[object] = self._loop.create_future()
+        self._waiting.append(future)
+        self._outgoing.append(_pack(parts))
+        if not self._flush_scheduled:
+            self._flush_scheduled = True
+            self._loop.call_soon(self._flush)
+        return future
+
+    def _flush(self) -> None:
+        self._flush_scheduled = False
+        outgoing, self._outgoing = self._outgoing, []
+        self._transport.write(b"".join(outgoing))

@@ -1,0 +1,1 @@
+"""An example application: FastAPI, SQLite and a cache of products."""

@@ -1,0 +1,124 @@
+"""millpond: async-native caching, locking and rate limiting on Redis."""
+
+from __future__ import annotations
+
+from millpond.cache.cache import Cache
+from millpond.cache.missing import MISSING, Missing
+from millpond.cache.policy import CachePolicy
+from millpond.cache.statistics import CacheStatistics
+from millpond.core.client import Client, ClientStatistics
+from millpond.core.keys import Key
+from millpond.core.scripts import Script
+from millpond.core.watch import Watch
+from millpond.errors import (
+    BackendError,
+    BackendTimeout,
+    BackendUnavailable,
+    ClosedError,
+    CodecError,
+    ConfigError,
+    LimitExceeded,
+    LoadDeadlock,
+    LoadTimeout,
+    LockError,
+    LockLost,
+    LockTimeout,
+    MillpondError,
+    NoQuorum,
+    RemoteLoadError,
+    ReplyError,
+)
+from millpond.events import (
+    DeleteUnconfirmed,
+    EntryUnreadable,
+    Event,
+    EvictionPossible,
+    FillRefused,
+    Hook,
+    LimitRestored,
+    LimitShadowed,
+    LimitUnavailable,
+    LoadFailed,
+    LoadFinished,
+    LoadUnleased,
+    LockFailed,
+    ReleaseUnconfirmed,
+    ServerLimited,
+    WireDown,
+    WireUp,
+    log_events,
+)
+from millpond.limit.concurrency import Concurrency, Full, Slot
+from millpond.limit.decision import Decision, Quota
+from millpond.limit.limiter import Limiter
+from millpond.limit.policies import FixedWindow, Policy, SlidingWindow, TokenBucket
+from millpond.limit.statistics import LimiterStatistics
+from millpond.limit.together import hit_all
+from millpond.lock.held import Held
+from millpond.lock.locks import Locks
+from millpond.lock.store import LockStatistics
+
+__all__ = [
+    # use
+    "Cache",
+    "CachePolicy",
+    "CacheStatistics",
+    "Client",
+    "ClientStatistics",
+    "Concurrency",
+    "Decision",
+    "FixedWindow",
+    "Full",
+    "Held",
+    "Key",
+    "Limiter",
+    "LimiterStatistics",
+    "LockStatistics",
+    "Locks",
+    "MISSING",
+    "Missing",
+    "Policy",
+    "Quota",
+    "Script",
+    "SlidingWindow",
+    "Slot",
+    "TokenBucket",
+    "Watch",
+    "hit_all",
+    # errors
+    "BackendError",
+    "BackendTimeout",
+    "BackendUnavailable",
+    "ClosedError",
+    "CodecError",
+    "ConfigError",
+    "LimitExceeded",
+    "LoadDeadlock",
+    "LoadTimeout",
+    "LockError",
+    "LockLost",
+    "LockTimeout",
+    "MillpondError",
+    "NoQuorum",
+    "RemoteLoadError",
+    "ReplyError",
+    # events
+    "DeleteUnconfirmed",
+    "EntryUnreadable",
+    "Event",
+    "EvictionPossible",
+    "FillRefused",
+    "Hook",
+    "LimitRestored",
+    "LimitShadowed",
+    "LimitUnavailable",
+    "LoadFailed",
+    "LoadFinished",
+    "LoadUnleased",
+    "LockFailed",
+    "ReleaseUnconfirmed",
+    "ServerLimited",
+    "WireDown",
+    "WireUp",
+    "log_events",
+]

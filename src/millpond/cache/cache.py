@@ -1,0 +1,401 @@
+"""`Cache`: cache-aside with one load per key and fleet, and no stale value after a delete.
+
+The whole protocol lives under the entry's own key, so that each step touches one slot and a plain
+`DEL` by anybody revokes all there is to revoke. The flight's half of it is told in `flight.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
+
+from millpond.cache.decision import Found, Verdict, barred, dead
+from millpond.cache.flight import Flight, Landed, StartOver
+from millpond.cache.missing import MISSING, Missing
+from millpond.cache.policy import CachePolicy
+from millpond.cache.store import Store, cannot_write
+from millpond.cache.waiting import current, would_deadlock
+from millpond.core.codec import Codec
+from millpond.core.durations import milliseconds
+from millpond.core.entry import HEAD_SIZE, Unreadable
+from millpond.core.keys import Keyspace
+from millpond.errors import (
+    BackendError,
+    ConfigError,
+    LoadDeadlock,
+    RemoteLoadError,
+    ReplyError,
+)
+from millpond.events import DeleteUnconfirmed
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from datetime import timedelta
+
+    from millpond.cache.statistics import CacheStatistics
+    from millpond.core.client import Client
+    from millpond.core.keys import Key
+
+__all__ = ["Cache"]
+
+T = TypeVar("T")
+D = TypeVar("D")
+
+_DELETE_BATCH = 1000  # keys in one pipeline: some tens of kilobytes
+
+
+class Cache(Generic[T]):
+    """Values of one type under one namespace.
+
+    **Fresh after a write**: no read that begins after `delete()` returned True gives an older
+    value, in any process, provided that the loader reads the primary in a transaction of its own,
+    the writer commits before it deletes, and the server keeps what it acknowledged.
+
+    **One load**: while a loader runs, other callers in all processes wait for it and are pushed
+    awake. Should its process die, the next load begins within `lease_ttl`.
+
+    May be made at import, before the client is open.
+    """
+
+    @overload
+    def __init__(
+        self,
+        client: Client,
+        namespace: str,
+        *,
+        ttl: float | timedelta,
+        type: type[T],
+        version: int = 0,
+        policy: CachePolicy | None = None,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        client: Client,
+        namespace: str,
+        *,
+        ttl: float | timedelta,
+        type: Any = Any,
+        version: int = 0,
+        policy: CachePolicy | None = None,
+    ) -> None: ...
+    def __init__(
+        self,
+        client: Client,
+        namespace: str,
+        *,
+        ttl: float | timedelta,
+        type: Any = Any,  # noqa: A002  (the word the field uses)
+        version: int = 0,
+        policy: CachePolicy | None = None,
+    ) -> None:
+        """Describe the cache; no I/O.
+
+        Args:
+            client: The way to Redis.
+            namespace: The second part of every key: letters, digits, `_`, `-` and `.`.
+            ttl: Seconds or timedelta that a value lives; mandatory, for what is never expired is
+                never corrected either.
+            type: Of the values: msgspec structs, dataclasses, attrs classes, TypedDicts, pydantic
+                models, builtins, unions of these. Default: whatever MessagePack can say.
+            version: Raise it when stored values must not be read any more; entries of another
+                version are misses, and an older version never replaces a newer one.
+            policy: The choices that have defaults.
+
+        Raises:
+            ConfigError: A namespace, TTL, type or version that cannot be.
+        """
+        if not isinstance(version, int) or isinstance(version, bool) or not 0 <= version < 65536:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigError(f"version must be a number from 0 to 65535, not {version!r}")
+        codec = Codec(type, version)
+        self._client = client
+        self._key = Keyspace(client.prefix, namespace).__call__  # bound once: 50 ns a call
+        self._store = Store[T](
+            client,
+            codec,
+            ttl=milliseconds(ttl, "ttl"),
+            version=version,
+            policy=policy or CachePolicy(),
+        )
+        self._hit = codec.prefix
+        self._decode = codec.decode_or_raise
+        self._counters = self._store.counters
+
+    # -- reading ----------------------------------------------------------------------------
+
+    @overload
+    async def get(self, key: Key) -> T | Missing: ...
+    @overload
+    async def get(self, key: Key, default: D) -> T | D: ...
+    async def get(self, key: Key, default: Any = MISSING) -> Any:
+        """Read a value, if there is one.
+
+        Args:
+            key: Its key.
+            default: Returned when there is none, or only a lease or an error. `MISSING` is falsy,
+                and unlike None it is never a value.
+
+        Raises:
+            ConfigError: A key that cannot be one.
+            BackendUnavailable: Redis is out of reach, with `on_unavailable="raise"`.
+            BackendTimeout: The same, where it did not answer.
+
+        Redis:
+            GET.
+        """
+        name = self._key(key)
+        # A hit is worth every nanosecond: these lines stand here and in `get_or_set`, since a
+        # function of their own would cost a tenth of it.
+        try:
+            raw = await self._client.call("GET", name)
+        except BackendError as error:
+            found = self._barred(name, error)
+        else:
+            if raw is not None and raw.startswith(self._hit):
+                try:
+                    value = self._decode(raw[HEAD_SIZE:])
+                except Exception as error:  # noqa: BLE001  (a value's own methods run in there)
+                    found = self._undecodable(name, raw, error)
+                else:
+                    self._counters.hits += 1
+                    return value
+            else:
+                found = self._store.judge(name, raw)
+                if found.found is Found.VALUE:  # and no hit: it is the value None
+                    self._counters.hits += 1
+                    return cast("T", None)
+        self._counters.misses += 1
+        return default
+
+    async def get_or_set(
+        self,
+        key: Key,
+        loader: Callable[[], Awaitable[T]],
+        *,
+        ttl: float | timedelta | None = None,
+    ) -> T:
+        """Read a value, or load and store it; many callers share one load.
+
+        The load runs on its own: a caller that is cancelled leaves the others and the load
+        undisturbed, and the loader must hold nothing that ends with the caller's request, such
+        as a request's database session. It should begin its own transaction on the primary.
+        While Redis is out of reach the loader is called (see `CachePolicy.on_unavailable`).
+
+        Args:
+            key: The value's key.
+            loader: Called without arguments when there is no value. None is a value, too.
+            ttl: Seconds or timedelta for this value; None: the cache's.
+
+        Returns:
+            The stored value, or the loader's.
+
+        Raises:
+            ConfigError: A key or TTL that cannot be one.
+            LoadTimeout: The loader ran past `load_timeout`.
+            LoadDeadlock: This is called inside a loader that the value waits for.
+            RemoteLoadError: The loader failed in the process that was being waited for.
+            CodecError: The loader's value cannot be encoded as the cache's type.
+            BackendUnavailable: Redis is out of reach, with `on_unavailable="raise"`.
+            BackendTimeout: The same, where it did not answer.
+            Exception: Whatever the loader raises, to all who share the load.
+
+        Redis:
+            Hit: GET. Miss: GET, EVALSHA claim, EVALSHA fill. Waiting: GET, EVALSHA claim, one
+            tracked read, and one more for each push.
+        """
+        name = self._key(key)
+        lifetime = None if ttl is None else self._store.checked(milliseconds(ttl, "ttl"))
+        missed = False
+        while True:
+            try:
+                raw = await self._client.call("GET", name)
+            except BackendError as error:
+                found = self._barred(name, error)
+            else:
+                if raw is not None and raw.startswith(self._hit):
+                    try:
+                        value = self._decode(raw[HEAD_SIZE:])
+                    except Exception as error:  # noqa: BLE001  (a value's own methods run in there)
+                        found = self._undecodable(name, raw, error)
+                    else:
+                        self._counters.hits += 1
+                        return value
+                else:
+                    found = self._store.judge(name, raw)
+                    if found.found is Found.VALUE:  # and no hit: it is the value None
+                        self._counters.hits += 1
+                        return cast("T", None)
+            if not missed:
+                missed = True
+                self._counters.misses += 1
+            landed = await self._fly(name, loader, lifetime, found)
+            if landed is not None:
+                value = self._unload(name, landed)
+                if value is not MISSING:
+                    return value
+
+    def _undecodable(self, name: str, raw: bytes, error: Exception) -> Verdict:
+        """Say why there is no value in what begins like one."""
+        reason = self._store.codec.unreadable(error).reason
+        self._store.unreadable(name, reason)
+        return dead(raw, reason)
+
+    def _barred(self, name: str, error: BackendError) -> Verdict:
+        """Say why a key could not be read, if it may be loaded all the same; otherwise raise."""
+        if isinstance(error, ReplyError):
+            return barred(self._store.without_lease(name, error))
+        if self._store.raises_when_unavailable:
+            raise error
+        return barred("unavailable")
+
+    async def _fly(
+        self,
+        name: str,
+        loader: Callable[[], Awaitable[T]],
+        ttl: int | None,
+        verdict: Verdict,
+    ) -> Landed[T] | None:
+        """Join the key's flight or begin one, and wait for it; None: start over."""
+        if verdict.found is Found.ERROR and verdict.visible:
+            raise RemoteLoadError(name, verdict.type_name)
+        flights = self._store.flights
+        flight = flights.get(name)
+        if flight is None or not flight.lives:
+            flight = Flight(self._store, name, loader, ttl=ttl, verdict=verdict)
+            landing = flight.join()
+            task = self._client.supervisor.start(flight.run(), name=f"millpond load {name}")
+            task.add_done_callback(flight.ended)
+            if not task.done():  # it has a task that runs: nobody joins what never flies
+                flights[name] = flight
+        elif would_deadlock(flight):
+            raise LoadDeadlock(name)
+        else:
+            landing = flight.join()
+        here = current.get()
+        if here is None:
+            return _landed(await landing)
+        here.wait_for(flight)
+        try:
+            return _landed(await landing)
+        finally:
+            here.waited_for(flight)
+
+    def _unload(self, name: str, landed: Landed[T]) -> T | Missing:
+        """Take a caller's own copy from what a flight brought."""
+        if landed.has_value:
+            return landed.value
+        if landed.payload is None:
+            return cast("T", None)
+        try:
+            return self._store.codec.decode(landed.payload)
+        except Unreadable as problem:
+            self._store.unreadable(name, problem.reason)
+            return MISSING
+
+    # -- writing ----------------------------------------------------------------------------
+
+    async def set(self, key: Key, value: T, *, ttl: float | timedelta | None = None) -> bool:
+        """Store a value over whatever is there: the last writer wins.
+
+        Beside a database this is weaker than `delete`: two writers may set in the other order
+        than they committed. Where values come from a database, commit and then `delete`.
+
+        Args:
+            key: Its key.
+            value: The value.
+            ttl: Seconds or timedelta for this value; None: the cache's.
+
+        Returns:
+            Whether it was stored. It was not if Redis is out of reach or full (and
+            `on_unavailable` is `"load"`), or if a newer version of this cache has a value there.
+
+        Raises:
+            ConfigError: A key or TTL that cannot be one.
+            CodecError: The value cannot be encoded as the cache's type.
+            BackendUnavailable: Redis is out of reach, with `on_unavailable="raise"`.
+            BackendTimeout: The same, where it did not answer.
+
+        Redis:
+            EVALSHA store.
+        """
+        name = self._key(key)
+        lifetime = None if ttl is None else self._store.checked(milliseconds(ttl, "ttl"))
+        payload = self._store.encode(value)
+        try:
+            return await self._store.store(name, payload, lifetime)
+        except BackendError as error:
+            if self._store.raises_when_unavailable or not cannot_write(error):
+                raise
+            return False
+
+    async def delete(self, *keys: Key) -> bool:
+        """Remove values, and revoke every load of them that is under way, in any process.
+
+        Commit before you call it. The command is on its way before the first suspension, so a
+        cancelled caller has deleted nonetheless.
+
+        Args:
+            keys: Their keys; absent ones are fine.
+
+        Returns:
+            True if Redis acknowledged, so that no later read gives an older value. False if it
+            did not (gone, hung or refusing); then a `DeleteUnconfirmed` event was emitted, and
+            readers may see the old values until their TTL ends.
+
+        Raises:
+            ConfigError: A key that cannot be one; nothing was deleted.
+
+        Redis:
+            A DEL for each key, pipelined, at most 1,000 in a batch.
+        """
+        names = [self._key(key) for key in keys]
+        if not names:
+            return True
+        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        reasons: list[str] = []
+        chunks = [names[at : at + _DELETE_BATCH] for at in range(0, len(names), _DELETE_BATCH)]
+        waiting = len(chunks)
+
+        def answered(batch: asyncio.Future[list[Any]]) -> None:
+            # Here, and not in the caller, who may be cancelled: the deletes go on, and what
+            # becomes of them is told.
+            nonlocal waiting
+            waiting -= 1
+            error = batch.exception()
+            if error is not None:
+                reasons.append(str(error))
+            if waiting:
+                return
+            if reasons:
+                self._counters.unconfirmed_deletes += len(names)
+                self._client.emit(DeleteUnconfirmed(keys=tuple(names), reason=reasons[0]))
+            if not answer.done():
+                answer.set_result(not reasons)
+
+        for chunk in chunks:
+            batch = self._client.pipeline([("DEL", name) for name in chunk])
+            batch.add_done_callback(answered)
+        return await answer
+
+    # -- the rest ---------------------------------------------------------------------------
+
+    def key(self, key: Key) -> str:
+        """Return the Redis key, whole: `DEL` of it by any client is a full invalidation.
+
+        Raises:
+            ConfigError: A key that cannot be one.
+        """
+        return self._key(key)
+
+    @property
+    def client(self) -> Client:
+        """The way to Redis."""
+        return self._client
+
+    def statistics(self) -> CacheStatistics:
+        """Counters of this process since the cache was made."""
+        return self._counters.frozen(len(self._store.flights))
+
+
+def _landed(answer: Landed[T] | StartOver) -> Landed[T] | None:
+    return answer if isinstance(answer, Landed) else None

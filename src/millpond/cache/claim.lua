@@ -1,0 +1,41 @@
+-- Put a lease under a key, if there is nothing, or still exactly what the reader judged dead.
+--
+-- KEYS[1]  the entry
+-- ARGV[1]  the lease: 19 bytes, its generation in 12-19
+-- ARGV[2]  the lease's time to live, milliseconds
+-- ARGV[3]  what was seen: '' nothing, 'g' an entry by its generation, 'b' foreign bytes, all of them
+-- ARGV[4]  that generation, or those bytes
+--
+-- RETURNS  {1}                claimed, now or by an earlier run of this very call
+--          {0, bytes, pttl}   what is there instead, and its milliseconds (-1: for ever)
+--          an error           WRONGTYPE: somebody else's structure, which is left alone
+--
+-- O(1), or O(n) in the foreign bytes. A live lease and a write mark are never replaced.
+local key, lease = KEYS[1], ARGV[1]
+local held = redis.pcall('GET', key)
+if type(held) == 'table' then
+  return held
+end
+if held then
+  local ours = string.sub(held, 1, 3) == '\137M\1' and #held >= 19
+  local generation = ours and string.sub(held, 12, 19)
+  if generation == string.sub(lease, 12, 19) then
+    return {1}
+  end
+  local kind = ours and string.sub(held, 4, 4)
+  local lease_here = kind == 'l' and #held == 19 and string.byte(held, 5) == 0
+  local left = redis.call('PTTL', key)
+  -- A lease without an end (somebody's PERSIST, a RESTORE) is nobody's: its holder renews with one.
+  local alive = kind == 'w' or (lease_here and left >= 0)
+  local seen = lease_here and left < 0
+  if ARGV[3] == 'g' then
+    seen = ours and generation == ARGV[4]
+  elseif ARGV[3] == 'b' then
+    seen = held == ARGV[4]
+  end
+  if alive or not seen then
+    return {0, held, left}
+  end
+end
+redis.call('SET', key, lease, 'PX', ARGV[2])
+return {1}

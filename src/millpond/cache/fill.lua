@@ -1,0 +1,17 @@
+-- Replace our own lease by what was loaded, and nothing else.
+--
+-- KEYS[1]  the entry
+-- ARGV[1]  the lease's generation
+-- ARGV[2]  the entry's new bytes, of the same generation
+-- ARGV[3]  its time to live, milliseconds
+--
+-- RETURNS  1 stored; 0 the lease was revoked: deleted, replaced, evicted or expired
+--
+-- O(1). GETRANGE reads the 19 bytes that a lease has, however large the entry is.
+local held = redis.pcall('GETRANGE', KEYS[1], 0, 18)
+if type(held) ~= 'string' or string.sub(held, 1, 4) ~= '\137M\1l'
+  or string.sub(held, 12, 19) ~= ARGV[1] then
+  return 0
+end
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+return 1

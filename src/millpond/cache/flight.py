@@ -1,0 +1,391 @@
+"""One load of one key, shared by every caller in this process and leased across the fleet.
+
+A flight claims the key, then either loads and fills it or waits for whoever holds the lease. It
+runs in the client's supervisor: callers hold a future each and may leave at will.
+
+What must stay true: *no caller gets a value older than a delete that was acknowledged before the
+caller came*. A caller can come at any moment of the flight, so every result is shared up to a
+**cut**; those who joined later start over, with a read of their own.
+
+- A value that was *stored* goes to everyone who joined before the fill was **sent**. The fill is
+  a compare-and-set on our lease: accepted, no delete ran between claim and fill, so none was
+  acknowledged before any of them came. At that moment the flight leaves the table; somebody who
+  comes between the fill and its reply may have seen a later delete:
+      fill sent; stored; B deletes, is answered; C comes and would be given what B deleted.
+- A value that was *not* stored (fill refused, or its outcome unknown) goes to those who joined
+  before the loader was **called**: the load began after they came.
+      A loads v1; B commits v2, deletes (revoking the lease), is answered; C joins; the fill is
+      refused; v1 is good enough for A, who came before B's delete, and stale for C.
+- A value *read* (by the claim, or by the watch on another's lease) goes to those who joined
+  before that read was handed to the connection: the server read it after they came.
+- A load *without a lease* (Redis out of reach, waited too long) protects nobody who comes while
+  it runs: it goes to those who joined before it began. It stays in the table to its end, so that
+  the late are its successor and not its rivals: one running load per key and process.
+- A loader's exception goes to everyone: it is no value, so it cannot be stale. A failing loader
+  fails N callers in one load time, not N.
+
+Other processes learn of a failure by an error entry with the lease's generation: those who waited
+for that generation raise `RemoteLoadError`; to others it is a miss unless `error_ttl` is set.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
+
+from millpond.cache.decision import ABSENT, Found, Verdict
+from millpond.cache.waiting import Waiter, current
+from millpond.core.entry import new_generation, pack_error
+from millpond.errors import (
+    BackendError,
+    BackendTimeout,
+    BackendUnavailable,
+    ClosedError,
+    LoadTimeout,
+    MillpondError,
+    RemoteLoadError,
+    ReplyError,
+)
+from millpond.events import FillRefused, LoadFailed, LoadFinished, LoadUnleased
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from millpond.cache.store import Store
+
+__all__ = ["START_OVER", "Flight", "Landed", "StartOver"]
+
+T = TypeVar("T")
+
+_LATE = 0.01  # seconds past a lease's end before asking: Redis's own clock must have passed it
+_GRACE = 1.0  # seconds that a loader has to end once it is cancelled
+_NOTICE = 2000  # milliseconds for which an error is kept for those who wait for it
+
+
+class StartOver:
+    """The answer to those who joined after the cut."""
+
+
+START_OVER = StartOver()
+
+
+class Landed(Generic[T]):
+    """What a flight brought: the value's bytes, and the loader's own object for one caller.
+
+    The others decode for themselves, unless values of the type cannot be changed: no caller can
+    alter what another was given.
+    """
+
+    __slots__ = ("_value", "has_value", "payload")
+
+    def __init__(self, payload: bytes | None, value: T | StartOver = START_OVER) -> None:
+        """Keep the encoded value (None: the value is None) and perhaps the object."""
+        self.payload = payload
+        self.has_value = value is not START_OVER
+        self._value = value
+
+    @property
+    def value(self) -> T:
+        """The object, where there is one."""
+        return cast("T", self._value)
+
+
+class Flight(Waiter, Generic[T]):
+    """One shared load."""
+
+    __slots__ = (
+        "_cut",
+        "_expected",
+        "_key",
+        "_loader",
+        "_loop",
+        "_store",
+        "_ttl",
+        "_verdict",
+        "_waiters",
+    )
+
+    def __init__(
+        self,
+        store: Store[T],
+        key: str,
+        loader: Callable[[], Awaitable[T]],
+        *,
+        ttl: int | None,
+        verdict: Verdict,
+    ) -> None:
+        """Prepare; `run` flies.
+
+        Args:
+            store: What the flights of one cache share.
+            key: The Redis key.
+            loader: Asked for the value, once.
+            ttl: Milliseconds that the value may live; None: as the cache has it.
+            verdict: What the first caller found instead of a value.
+        """
+        super().__init__()
+        self._store = store
+        self._key = key
+        self._loader = loader
+        self._ttl = ttl
+        self._verdict = verdict
+        self._loop = asyncio.get_running_loop()
+        self._waiters: list[asyncio.Future[Landed[T] | StartOver]] = []
+        self._cut = 0
+        self._expected: set[bytes] = set()
+
+    def join(self) -> asyncio.Future[Landed[T] | StartOver]:
+        """Add a caller; cancelling its future concerns nobody else."""
+        future: asyncio.Future[Landed[T] | StartOver] = self._loop.create_future()
+        self._waiters.append(future)
+        return future
+
+    @property
+    def lives(self) -> bool:
+        """Whether its event loop does; one that ended without closing the client left it here."""
+        return not self._loop.is_closed()
+
+    async def run(self) -> None:
+        """Fly to the end."""
+        try:
+            await self._fly()
+        except Exception as error:  # noqa: BLE001  (handed to every caller)
+            self._fail(error)
+
+    def ended(self, task: asyncio.Task[None]) -> None:
+        """Answer whoever is still waiting: the task was cancelled, perhaps before its first step.
+
+        Called when the task is done; no caller waits for a load that is no more.
+        """
+        self._leave()
+        if task.cancelled():
+            self._fail(ClosedError("the client was closed while the value was being loaded"))
+        elif (error := task.exception()) is not None:
+            self._fail(MillpondError(f"the loader for {self._key!r} ended with {error!r}"))
+
+    # -- the course -------------------------------------------------------------------------
+
+    async def _fly(self) -> None:
+        store = self._store
+        give_up = self._loop.time() + store.wait_timeout
+        verdict = self._verdict
+        reason = verdict.reason if verdict.found is Found.BARRED else ""
+        error: BackendError | None = None
+        waited = False
+        while not reason:
+            seen = verdict.seen
+            generation = new_generation()
+            self._mark()
+            try:
+                found = await store.claim(self._key, generation, seen)
+                if found is None:
+                    await self._lead(generation)
+                    return
+                if found.found is Found.LEASE and not waited:
+                    waited = True
+                    store.counters.waits += 1
+                found = await self._follow(found, give_up)
+            except (BackendUnavailable, BackendTimeout) as problem:
+                reason, error = "unavailable", problem
+                break
+            except ReplyError as problem:
+                reason = store.without_lease(self._key, problem)
+                break
+            if found is None:
+                return
+            verdict = found
+            if verdict.found is Found.NEWER:
+                reason = "newer version"
+            elif verdict.found is Found.WRITE:
+                reason = "being written"
+            elif self._loop.time() >= give_up:
+                reason = "wait_timeout"
+        if error is not None and store.raises_when_unavailable:
+            raise error
+        await self._load_unleased(reason)
+
+    async def _follow(self, verdict: Verdict, give_up: float) -> Verdict | None:
+        """Wait while another loads.
+
+        Returns:
+            None: this flight has landed. Otherwise what is left to claim, to load past, or, past
+            `give_up`, to wait for no longer.
+        """
+        if verdict.found is not Found.LEASE:
+            return self._take(verdict)
+        self._expected.add(verdict.generation)
+        async with self._store.client.watch(self._key, before_read=self._mark) as watch:
+            while True:
+                verdict = self._store.judge(self._key, watch.value)
+                if verdict.found is not Found.LEASE:
+                    return self._take(verdict)
+                self._expected.add(verdict.generation)
+                now = self._loop.time()
+                if now >= give_up:
+                    return verdict
+                ends = give_up if watch.expires is None else watch.expires + _LATE
+                if now >= ends:
+                    return ABSENT  # expiries are pushed late: ask by claiming
+                await watch.changed(min(ends, give_up) - now)
+
+    def _take(self, verdict: Verdict) -> Verdict | None:
+        """Land with what was read, if it is a result."""
+        if verdict.found is Found.VALUE:
+            self._land(Landed(verdict.payload), self._cut)
+            return None
+        if verdict.found is Found.ERROR and (
+            verdict.visible or verdict.generation in self._expected
+        ):
+            raise RemoteLoadError(self._key, verdict.type_name)
+        return verdict
+
+    async def _lead(self, generation: bytes) -> None:
+        """Load under our lease, and fill."""
+        store = self._store
+        lease = store.keep(self._key, generation)
+        before_load = len(self._waiters)
+        started = self._loop.time()
+        took = 0.0
+        try:
+            try:
+                value = await self._load()
+            finally:
+                took = self._loop.time() - started
+                lease.stop()
+            payload = store.encode(value)
+            entry, ttl = store.entry(generation, payload, self._ttl, took)
+            # From here the fill is on its way: whoever comes now begins anew.
+            self._leave()
+            stored = await self._fill(generation, entry, ttl)
+        except Exception as error:  # noqa: BLE001  (handed to every caller)
+            self._fail(error)
+            await self._publish(generation, error, took)
+            return
+        except BaseException:  # cancelled, or worse: nobody need wait for the lease's end
+            store.release(self._key, generation)
+            raise
+        everyone = len(self._waiters)
+        self._land(Landed(payload, value), everyone if stored else before_load)
+        if stored:
+            store.client.emit(LoadFinished(key=self._key, seconds=took))
+
+    async def _fill(self, generation: bytes, entry: bytes, ttl: int) -> bool:
+        store = self._store
+        try:
+            stored = await store.fill(self._key, generation, entry, ttl)
+        except BackendError as error:
+            reason = f"unavailable: {error}"
+            store.release(self._key, generation)  # the server may be there, and merely full
+        else:
+            if stored:
+                return True
+            reason = "revoked"
+        store.counters.refused_fills += 1
+        store.client.emit(FillRefused(key=self._key, reason=reason))
+        return False
+
+    async def _publish(self, generation: bytes, error: Exception, took: float) -> None:
+        """Tell the fleet that the load failed, by an entry in place of our lease."""
+        store = self._store
+        entry = pack_error(
+            generation,
+            store.version,
+            store.fingerprint,
+            type(error).__qualname__,
+            created_ms=time.time_ns() // 1_000_000,
+            load_us=int(took * 1e6),
+            for_waiters=store.error_ttl == 0,
+        )
+        try:
+            await store.fill(self._key, generation, entry, store.error_ttl or _NOTICE)
+        except BackendError as problem:
+            store.client.emit(FillRefused(key=self._key, reason=f"unavailable: {problem}"))
+
+    async def _load_unleased(self, reason: str) -> None:
+        """Load for those who are here already, and store nothing."""
+        store = self._store
+        store.counters.unleased_loads += 1
+        store.client.emit(LoadUnleased(key=self._key, reason=reason))
+        before_load = len(self._waiters)
+        value = await self._load()
+        payload = store.encode(value)
+        self._land(Landed(payload, value), before_load)
+
+    async def _load(self) -> T:
+        store = self._store
+        store.counters.loads += 1
+        started = self._loop.time()
+        token = current.set(self)
+        limit = asyncio.timeout(store.load_timeout)
+        abandon = self._loop.call_later(store.load_timeout + _GRACE, self._abandon)
+        try:
+            async with limit:
+                return await self._loader()
+        except TimeoutError as error:
+            self._failed(error, started)
+            if limit.expired():
+                raise LoadTimeout(self._key, store.load_timeout) from None
+            raise
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            # The loader was cancelled from inside. To its callers that is a failure: passed on as
+            # a cancellation, it would end tasks that nobody cancelled.
+            self._failed(error, started)
+            raise MillpondError(f"the loader for {self._key!r} was cancelled") from error
+        except Exception as error:
+            self._failed(error, started)
+            raise
+        finally:
+            abandon.cancel()
+            current.reset(token)
+
+    def _abandon(self) -> None:
+        """Answer the callers of a loader that will not be cancelled; it goes on, for nobody."""
+        self._leave()
+        self._fail(LoadTimeout(self._key, self._store.load_timeout))
+
+    def _failed(self, error: BaseException, started: float) -> None:
+        self._store.counters.load_failures += 1
+        self._store.client.emit(
+            LoadFailed(
+                key=self._key,
+                seconds=self._loop.time() - started,
+                type_name=type(error).__qualname__,
+            )
+        )
+
+    # -- answering --------------------------------------------------------------------------
+
+    def _mark(self) -> None:
+        """Cut here: a read is about to leave."""
+        self._cut = len(self._waiters)
+
+    def _leave(self) -> None:
+        """Let nobody join any more."""
+        table = self._store.flights
+        if table.get(self._key) is self:
+            del table[self._key]
+
+    def _land(self, landed: Landed[T], cut: int) -> None:
+        """Give the value to those before the cut; the rest start over."""
+        self._leave()
+        waiters, self._waiters = self._waiters, []
+        rest = landed if self._store.codec.shareable else Landed[T](landed.payload)
+        for place, future in enumerate(waiters):
+            if future.done():
+                continue
+            if place >= cut:
+                future.set_result(START_OVER)
+            else:
+                future.set_result(landed if place == 0 else rest)
+
+    def _fail(self, error: Exception) -> None:
+        """Give everyone the exception; whoever asks again must not find this flight."""
+        self._leave()
+        waiters, self._waiters = self._waiters, []
+        for future in waiters:
+            if not future.done():
+                future.set_exception(error)

@@ -1,0 +1,14 @@
+-- Prolong our own lease. It is never made again: a lease that is gone stays gone.
+--
+-- KEYS[1]  the entry
+-- ARGV[1]  the lease's generation
+-- ARGV[2]  its time to live from now, milliseconds
+--
+-- RETURNS  1 prolonged; 0 it is not ours any more
+local held = redis.pcall('GETRANGE', KEYS[1], 0, 18)
+if type(held) ~= 'string' or string.sub(held, 1, 4) ~= '\137M\1l'
+  or string.sub(held, 12, 19) ~= ARGV[1] then
+  return 0
+end
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return 1

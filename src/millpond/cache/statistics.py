@@ -1,0 +1,62 @@
+"""A cache's counters."""
+
+from __future__ import annotations
+
+import msgspec
+
+__all__ = ["CacheStatistics", "Counters"]
+
+
+class CacheStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    """What a cache of this process has done; every field counts since it was made."""
+
+    hits: int  # calls answered by a stored value
+    misses: int  # calls of get_or_set and get that found none
+    loads: int  # loaders called
+    load_failures: int  # loaders that raised or ran too long
+    waits: int  # loads of other processes that were waited for
+    unleased_loads: int  # loaders called without the fleet's lease
+    refused_fills: int  # values not stored: deleted, replaced or expired meanwhile
+    unreadable: int  # entries that were no entry of this cache
+    unconfirmed_deletes: int  # deletes that Redis did not acknowledge
+    flights: int  # loads and waits going on now
+
+    @property
+    def hit_ratio(self) -> float:
+        """Hits among all reads, 0 to 1; 0 before the first read."""
+        reads = self.hits + self.misses
+        return self.hits / reads if reads else 0.0
+
+
+class Counters:
+    """The same, while counting."""
+
+    __slots__ = (
+        "hits",
+        "load_failures",
+        "loads",
+        "misses",
+        "refused_fills",
+        "unconfirmed_deletes",
+        "unleased_loads",
+        "unreadable",
+        "waits",
+    )
+
+    def __init__(self) -> None:
+        """Start at nothing."""
+        self.hits = 0
+        self.misses = 0
+        self.loads = 0
+        self.load_failures = 0
+        self.waits = 0
+        self.unleased_loads = 0
+        self.refused_fills = 0
+        self.unreadable = 0
+        self.unconfirmed_deletes = 0
+
+    def frozen(self, flights: int) -> CacheStatistics:
+        """Take a snapshot."""
+        return CacheStatistics(
+            flights=flights, **{name: getattr(self, name) for name in self.__slots__}
+        )

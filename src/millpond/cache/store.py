@@ -1,0 +1,250 @@
+"""One cache's entries in Redis: the commands of the protocol, and what they are told.
+
+Every command here touches one key, so every script runs on a Cluster as it stands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from millpond.cache.decision import Found, Seen, Verdict, judge
+from millpond.cache.policy import CachePolicy, zero_or_seconds
+from millpond.cache.statistics import Counters
+from millpond.core.durations import milliseconds, seconds
+from millpond.core.entry import new_generation, pack_lease, pack_value
+from millpond.core.scripts import Script
+from millpond.errors import BackendError, ClosedError, ConfigError, ReplyError
+from millpond.events import EntryUnreadable
+
+if TYPE_CHECKING:
+    from millpond.cache.flight import Flight
+    from millpond.core.client import Client
+    from millpond.core.codec import Codec
+
+__all__ = ["Lease", "Store", "cannot_write"]
+
+T = TypeVar("T")
+
+_CLAIM = Script.load("millpond.cache", "claim")
+_FILL = Script.load("millpond.cache", "fill")
+_RENEW = Script.load("millpond.cache", "renew")
+_RELEASE = Script.load("millpond.cache", "release")
+_STORE = Script.load("millpond.cache", "store")
+
+# The server is there and refuses to write: the same to a reader as if it were gone.
+_CANNOT_WRITE = frozenset(("OOM", "MISCONF", "BUSY", "NOREPLICAS"))
+
+
+def cannot_write(error: BackendError) -> bool:
+    """Tell whether Redis is out of reach, full, or otherwise unable to store anything."""
+    return not isinstance(error, ReplyError) or error.code in _CANNOT_WRITE
+
+
+class Store(Generic[T]):
+    """What all flights of one cache share."""
+
+    def __init__(
+        self, client: Client, codec: Codec, *, ttl: int, version: int, policy: CachePolicy
+    ) -> None:
+        """Convert the policy's durations, once.
+
+        Args:
+            client: The way to Redis.
+            codec: Of the cache's type.
+            ttl: Milliseconds.
+            version: Of the cache's entries.
+            policy: Already checked in itself.
+
+        Raises:
+            ConfigError: The jitter is not below the TTL.
+        """
+        self.client = client
+        self.version = version
+        self.fingerprint = codec.fingerprint
+        self.codec = codec
+        self.flights: dict[str, Flight[T]] = {}
+        self.counters = Counters()
+        self.raises_when_unavailable = policy.on_unavailable == "raise"
+        self.load_timeout = seconds(policy.load_timeout, "load_timeout")
+        self.wait_timeout = seconds(policy.wait_timeout, "wait_timeout")
+        self.error_ttl = _milliseconds_or_zero(policy.error_ttl, "error_ttl")
+        self._lease_ms = milliseconds(policy.lease_ttl, "lease_ttl")
+        self._jitter = _milliseconds_or_zero(policy.jitter, "jitter")
+        self._ttl = self.checked(ttl)
+        none_ttl = policy.none_ttl
+        self._none_ttl = (
+            None if none_ttl is None else self.checked(milliseconds(none_ttl, "none_ttl"))
+        )
+
+    def checked(self, ttl: int) -> int:
+        """Refuse a TTL (milliseconds) that the jitter would use up.
+
+        Raises:
+            ConfigError: Naming both.
+        """
+        if ttl <= self._jitter:
+            raise ConfigError(
+                f"jitter={self._jitter / 1000:g} s is not below the TTL of {ttl / 1000:g} s: "
+                "entries would live for no time; lower CachePolicy(jitter=...)"
+            )
+        return ttl
+
+    def lifetime(self, payload: bytes | None, ttl: int | None) -> int:
+        """Choose an entry's time to live in milliseconds: the call's, the policy's, the cache's."""
+        if ttl is None and payload is None:
+            ttl = self._none_ttl
+        if ttl is None:
+            ttl = self._ttl
+        if self._jitter:
+            ttl -= random.randint(0, self._jitter)  # noqa: S311
+        return max(1, ttl)
+
+    def entry(
+        self, generation: bytes, payload: bytes | None, ttl: int | None, took: float = 0.0
+    ) -> tuple[bytes, int]:
+        """Make an entry's bytes and its time to live."""
+        raw = pack_value(
+            generation,
+            self.version,
+            self.fingerprint,
+            payload,
+            created_ms=time.time_ns() // 1_000_000,
+            load_us=int(took * 1e6),
+        )
+        return raw, self.lifetime(payload, ttl)
+
+    def encode(self, value: T) -> bytes | None:
+        """Encode a value; None needs no bytes.
+
+        Raises:
+            CodecError: It cannot be encoded as the cache's type.
+        """
+        return None if value is None else self.codec.encode(value)
+
+    def judge(self, key: str, raw: bytes | None) -> Verdict:
+        """Judge what is under a key, and tell of what should not be there."""
+        verdict = judge(raw, version=self.version, fingerprint=self.fingerprint)
+        if verdict.found is Found.DEAD:
+            self.unreadable(key, verdict.reason)
+        return verdict
+
+    def unreadable(self, key: str, reason: str) -> None:
+        """Count and tell of an entry that is none."""
+        self.counters.unreadable += 1
+        self.client.emit(EntryUnreadable(key=key, reason=reason))
+
+    def without_lease(self, key: str, error: ReplyError) -> str:
+        """Name the reason for loading without a lease after an error reply.
+
+        Raises:
+            ReplyError: The same, where loading on would hide a mistake, such as a missing
+                permission, or is not wanted: `on_unavailable="raise"`.
+        """
+        if error.code == "WRONGTYPE":
+            self.unreadable(key, "not a string: another program's key, which is left alone")
+            return "foreign type"
+        if cannot_write(error) and not self.raises_when_unavailable:
+            return f"unavailable: {error.code}"
+        raise error
+
+    # -- the protocol's commands ------------------------------------------------------------
+
+    async def claim(self, key: str, generation: bytes, seen: Seen) -> Verdict | None:
+        """Put our lease where nothing is, or what was seen dead; None: done.
+
+        Returns:
+            None, or what is there instead.
+
+        Redis: one EVALSHA.
+        """
+        lease = pack_lease(generation, self.version, self.fingerprint)
+        reply = await self.client.run(
+            _CLAIM, keys=[key], args=[lease, self._lease_ms, *seen.args()]
+        )
+        return None if reply[0] == 1 else self.judge(key, reply[1])
+
+    async def fill(self, key: str, generation: bytes, entry: bytes, ttl: int) -> bool:
+        """Replace our lease by an entry, if it is still there.
+
+        Redis: one EVALSHA.
+        """
+        return bool(await self.client.run(_FILL, keys=[key], args=[generation, entry, ttl]))
+
+    async def store(self, key: str, payload: bytes | None, ttl: int | None) -> bool:
+        """Put a value over whatever is there; False: a newer version's, or a write mark.
+
+        Redis: one EVALSHA.
+        """
+        entry, lifetime = self.entry(new_generation(), payload, ttl)
+        return bool(await self.client.run(_STORE, keys=[key], args=[entry, lifetime]))
+
+    def release(self, key: str, generation: bytes) -> None:
+        """Give up our lease, without waiting; a lost command costs the lease's time."""
+        # By its source: it is rarely run, mostly when closing, and then nobody is left to send the
+        # source after a NOSCRIPT.
+        try:
+            future = self.client.call("EVAL", _RELEASE.source, 1, key, generation)
+        except (ClosedError, ConfigError):
+            return
+        future.add_done_callback(_consumed)
+
+    def keep(self, key: str, generation: bytes) -> Lease:
+        """Renew our lease until it is stopped, or its load has had all its time."""
+        return Lease(self.client, key, generation, self._lease_ms, self.load_timeout)
+
+
+class Lease:
+    """A lease being renewed at half its time, by timers: a load shorter than that costs none."""
+
+    __slots__ = ("_client", "_generation", "_key", "_last", "_loop", "_ms", "_timer")
+
+    def __init__(
+        self, client: Client, key: str, generation: bytes, ms: int, longest: float
+    ) -> None:
+        """Start the clock; after `longest` seconds it is renewed no more, whoever holds on."""
+        self._client = client
+        self._key = key
+        self._generation = generation
+        self._ms = ms
+        self._loop = asyncio.get_running_loop()
+        self._last = self._loop.time() + longest
+        self._timer: asyncio.TimerHandle | None = None
+        self._arm()
+
+    def stop(self) -> None:
+        """Renew no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _arm(self) -> None:
+        self._timer = self._loop.call_later(self._ms / 2000, self._renew)
+
+    def _renew(self) -> None:
+        self._timer = None
+        if self._loop.time() >= self._last:
+            return
+        try:
+            future = self._client.run(_RENEW, keys=[self._key], args=[self._generation, self._ms])
+        except (ClosedError, ConfigError):
+            return
+        self._arm()
+        future.add_done_callback(self._renewed)
+
+    def _renewed(self, future: asyncio.Future[Any]) -> None:
+        """Stop when the lease was revoked; go on when Redis could not say."""
+        if not future.cancelled() and future.exception() is None and future.result() == 0:
+            self.stop()
+
+
+def _consumed(future: asyncio.Future[Any]) -> None:
+    if not future.cancelled():
+        future.exception()
+
+
+def _milliseconds_or_zero(value: Any, name: str) -> int:
+    checked = zero_or_seconds(value, name)
+    return milliseconds(checked, name) if checked else 0

@@ -1,0 +1,352 @@
+"""Commands out, replies in, for one connection: the queue, the framing, the matching. No I/O.
+
+What must stay true:
+
+1. Replies resolve slots in the order in which their commands were written. A slot is anything
+   with `done`, `set_result` and `set_exception`: a plain future, or one of `slots.py`.
+2. A slot, once its command may have been written, keeps its place however its caller ends. A
+   cancelled future's reply is dropped; it is never handed to the next in line.
+3. Commands given together (`group`) are written together, nothing in between.
+4. GETs of one key share one command only while that command has not left. Joining one that has
+   left could return what the key held before a delete that this caller has already seen
+   acknowledged:  A sends GET; the server reads v1; B deletes, is answered; C calls GET and must
+   not be given A's v1.  Any other command between two GETs ends the sharing, too, so that C,
+   calling after B's SET in the same turn, reads B's value.
+5. At most `limit` commands are unanswered; the others wait in order, and may leave by being
+   cancelled there.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, cast
+
+import hiredis
+from hiredis import ProtocolError, PushNotification, Reader
+
+from millpond.core.commands import READS, Arg, check, rule_of
+from millpond.core.loops import ANOTHER_LOOP
+from millpond.core.replies import refine
+from millpond.core.slots import Collector, Shared, Slot
+from millpond.errors import BackendError, ConfigError, ReplyError
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Sequence
+
+__all__ = ["Exchange", "ProtocolError", "pack"]
+
+_NOT_READY = object()
+_GET = b"*2\r\n$3\r\nGET\r\n"
+_SPECIAL = frozenset((PushNotification, ReplyError))
+_pack_command = cast("Callable[[tuple[Any, ...]], bytes]", hiredis.pack_command)  # untyped
+
+
+def pack(args: tuple[Arg, ...]) -> bytes:
+    """Frame one command.
+
+    Raises:
+        ConfigError: An argument is no str, bytes, int or float, or no valid text.
+    """
+    try:
+        return _pack_command(args)
+    except (TypeError, UnicodeEncodeError) as error:
+        raise _unsendable(args, error) from error
+
+
+def _unsendable(args: tuple[Any, ...], error: Exception) -> ConfigError:
+    if not args:
+        return ConfigError("no command was given; write for example call('GET', key)")
+    bad = [arg for arg in args if isinstance(arg, bool) or not isinstance(arg, Arg)]
+    what = f"{bad[0]!r} ({type(bad[0]).__name__})" if bad else str(error)
+    return ConfigError(
+        f"a Redis argument must be str, bytes, int or float, not {what}; "
+        "encode it first, for example with str() or msgspec.json.encode()"
+    )
+
+
+def _repeats(keys: list[Arg]) -> bool:
+    try:
+        return len(set(keys)) < len(keys)
+    except (TypeError, ValueError):  # a writable memoryview has no hash
+        return True
+
+
+class Exchange:
+    """One connection's queue of commands and replies."""
+
+    __slots__ = (
+        "_batch",
+        "_dead",
+        "_future",
+        "_gets",
+        "_gets_reply",
+        "_home",
+        "_inflight",
+        "_line",
+        "_on_push",
+        "_parts",
+        "_reader",
+        "_room",
+        "_stamps",
+        "_wake",
+        "batches",
+        "distress",
+        "issue",
+        "moved",
+        "received",
+        "sent",
+    )
+
+    def __init__(
+        self,
+        *,
+        future: Callable[[], asyncio.Future[Any]],
+        wake: Callable[[], object],
+        on_push: Callable[[list[Any]], None],
+        limit: int,
+    ) -> None:
+        """Start empty.
+
+        Args:
+            future: Makes a future for one reply.
+            wake: Called before the first command of a batch is queued; `take` must follow. What
+                it raises refuses the command.
+            on_push: Called with every push, in its place between the replies.
+            limit: How many commands may be unanswered at once.
+        """
+        self._future = future
+        self._wake = wake
+        self._on_push = on_push
+        self._reader = Reader(replyError=ReplyError, notEnoughData=_NOT_READY)
+        self._gets_reply = cast("Callable[[], Any]", self._reader.gets)
+        self._dead: Callable[[], BackendError] | None = None
+        self._parts: list[bytes] = []
+        self._batch: list[Slot] = []
+        self._gets: list[Arg] = []
+        self._inflight: deque[Slot] = deque()
+        self._line: deque[tuple[tuple[bytes, ...], tuple[Slot, ...]]] = deque()
+        self._stamps: deque[tuple[int, float]] = deque()
+        self._room = limit
+        self._home = get_ident()
+        self.batches = 0
+        self.sent = 0
+        self.received = 0
+        self.distress: BackendError | None = None
+        # Where calls go that were made, once this has failed, through an `issue` kept from before.
+        self.moved: Callable[..., asyncio.Future[Any]] | None = None
+        self.issue = self._make_issue()
+
+    # -- commands ---------------------------------------------------------------------------
+
+    def call(self, args: tuple[Arg, ...]) -> asyncio.Future[Any]:
+        """Queue one command; its reply resolves the future.
+
+        Raises:
+            ConfigError: The command must not run here, or an argument cannot be sent.
+        """
+        return self.issue(*args)
+
+    def group(self, commands: Sequence[tuple[Arg, ...]], slots: tuple[Slot, ...]) -> None:
+        """Queue commands that belong together, a slot for each reply, unchecked.
+
+        Once the exchange has failed, the slots fail at once.
+
+        Raises:
+            ConfigError: An argument cannot be sent; nothing was queued.
+        """
+        if get_ident() != self._home:
+            raise ConfigError(ANOTHER_LOOP)
+        packed = tuple([pack(args) for args in commands])
+        if self._dead is not None:
+            for slot in slots:
+                if not slot.done():
+                    slot.set_exception(self._dead())
+            return
+        if self._line or len(self._batch) >= self._room:
+            self._line.append((packed, slots))
+        else:
+            self._enqueue(packed, slots)
+
+    def _make_issue(self) -> Callable[..., asyncio.Future[Any]]:
+        """Make `call` as a closure: this is the hottest path, and cells are cheaper than slots."""
+        batch, parts, line = self._batch, self._parts, self._line
+        future, wake = self._future, self._wake
+        home = self._home
+        add, add_part, add_get = batch.append, parts.append, self._gets.append
+
+        def issue(*args: Arg) -> asyncio.Future[Any]:
+            # asyncio.get_running_loop costs ten times as much (a system call in Python 3.11), so
+            # the loop is checked by `wake`, once a batch, and here only that no thread races us.
+            if get_ident() != home:
+                raise ConfigError(ANOTHER_LOOP)
+            if not args:
+                raise ConfigError("no command was given; write for example call('GET', key)")
+            is_get = args[0] == "GET"
+            try:
+                if not is_get and rule_of(args[0]) != READS:
+                    check(args)
+                packed = _pack_command(args)
+            except (TypeError, UnicodeEncodeError) as error:
+                raise _unsendable(args, error) from error
+            answer = future()
+            place = len(batch)
+            if place < self._room:
+                if not place:
+                    wake()
+                add(answer)
+                add_part(packed)
+                if is_get:
+                    add_get(args[-1])
+            elif self._dead is None:
+                line.append(((packed,), (answer,)))
+            elif self.moved is not None:
+                return self.moved(*args)
+            else:
+                answer.set_exception(self._dead())
+            return answer
+
+        return issue
+
+    def _enqueue(self, packed: tuple[bytes, ...], slots: tuple[Slot, ...]) -> None:
+        if not self._batch:
+            self._wake()
+        self._parts.extend(packed)
+        self._batch.extend(slots)
+
+    def _admit(self) -> None:
+        """Let waiting commands into the batch, in order, while there is room."""
+        line = self._line
+        while line and len(self._batch) < self._room:
+            packed, slots = line.popleft()
+            if not all(slot.done() for slot in slots):
+                self._enqueue(packed, slots)
+
+    # -- to and from the socket -------------------------------------------------------------
+
+    def take(self, now: float) -> bytes:
+        """Hand over what is to be written; from here on its slots await replies."""
+        if not self._batch:
+            return b""
+        if len(self._gets) > 1 and _repeats(self._gets):
+            self._share()
+            self._admit()  # it made room, and who waits in line comes before who calls next
+        data = b"".join(self._parts) if len(self._parts) > 1 else self._parts[0]
+        self._inflight.extend(self._batch)
+        self.sent += len(self._batch)
+        self._room -= len(self._batch)
+        self.batches += 1
+        self._parts.clear()
+        self._batch.clear()
+        self._gets.clear()
+        stamps, received = self._stamps, self.received
+        while stamps and stamps[0][0] <= received:
+            stamps.popleft()
+        stamps.append((self.sent, now))
+        return data
+
+    def _share(self) -> None:
+        """Let GETs of one key with no other command between them be one command."""
+        parts: list[bytes] = []
+        batch: list[Slot] = []
+        places: dict[bytes, int] = {}
+        for part, slot in zip(self._parts, self._batch, strict=True):
+            if not part.startswith(_GET) or isinstance(slot, Collector):
+                places.clear()
+            elif (place := places.setdefault(part, len(batch))) < len(batch):
+                first = batch[place]
+                if type(first) is Shared:
+                    first.join(cast("asyncio.Future[Any]", slot))
+                else:
+                    batch[place] = Shared(first, cast("asyncio.Future[Any]", slot))
+                continue
+            parts.append(part)
+            batch.append(slot)
+        self._parts[:], self._batch[:] = parts, batch
+
+    def feed(self, data: bytes, bite: int = sys.maxsize) -> bool:
+        """Take bytes from the server and resolve what they answer.
+
+        Args:
+            data: What was received; nothing, to go on with what was received before.
+            bite: Replies to take at most.
+
+        Returns:
+            Whether there may be more to take.
+
+        Raises:
+            ProtocolError: The bytes are no RESP, or answer something that was never asked.
+        """
+        self._reader.feed(data)
+        gets = self._gets_reply
+        inflight = self._inflight
+        before = len(inflight)
+        enough = before - bite
+        try:
+            while (reply := gets()) is not _NOT_READY:
+                kind: object = type(reply)  # pyright: ignore[reportUnknownVariableType]
+                if kind is not bytes and kind in _SPECIAL:
+                    self._special(reply)
+                    continue
+                slot = inflight.popleft()
+                if not slot.done():
+                    slot.set_result(reply)
+                if len(inflight) == enough:
+                    return self._reader.has_data()
+        except IndexError as error:
+            raise ProtocolError("the server sent a reply to no command") from error
+        finally:
+            count = before - len(inflight)
+            self.received += count
+            self._room += count
+            if self._line:
+                self._admit()
+        return False
+
+    def _special(self, reply: PushNotification | ReplyError) -> None:
+        """Take what is no plain reply: a push, or an error."""
+        if isinstance(reply, PushNotification):
+            self._on_push(reply)
+        else:
+            self._refused(self._inflight.popleft(), reply)
+
+    def _refused(self, slot: Slot, reply: ReplyError) -> None:
+        error = refine(reply)
+        if not isinstance(error, ReplyError):
+            self.distress = error
+        if not slot.done():
+            slot.set_exception(error)
+
+    def oldest(self) -> float | None:
+        """Tell when the oldest unanswered command was taken to be written; None: none is."""
+        stamps, received = self._stamps, self.received
+        while stamps and stamps[0][0] <= received:
+            stamps.popleft()
+        return stamps[0][1] if stamps else None
+
+    @property
+    def in_flight(self) -> int:
+        """How many commands await replies or their turn."""
+        return len(self._inflight) + len(self._batch) + sum(len(s) for _, s in self._line)
+
+    def fail(
+        self, unanswered: Callable[[], BackendError], unsent: Callable[[], BackendError]
+    ) -> None:
+        """End: fail every slot, those that may have run and those that never left."""
+        self._dead = unsent
+        self._room = 0  # so that calls, too, find out
+        sent, batch, line = list(self._inflight), list(self._batch), list(self._line)
+        self._inflight.clear()
+        self._batch.clear()
+        self._parts.clear()
+        self._gets.clear()
+        self._line.clear()
+        self._stamps.clear()
+        for slot in sent:
+            if not slot.done():
+                slot.set_exception(unanswered())
+        for slot in [*batch, *(slot for _, slots in line for slot in slots)]:
+            if not slot.done():
+                slot.set_exception(unsent())

@@ -1,0 +1,18 @@
+-- Give up our own lease, and our place among those who wait for it. Safe to send again.
+--
+-- KEYS[1]  the lease
+-- KEYS[2]  the ZSET of contenders that wait for it
+-- ARGV[1]  our token
+-- ARGV[2]  the contender that waits no longer; '' none
+--
+-- RETURNS  1 released; 0 it was not ours any more
+--
+-- O(1), or O(log n) in the contenders.
+if ARGV[2] ~= '' then
+  redis.call('ZREM', KEYS[2], ARGV[2])
+end
+local held = redis.call('GET', KEYS[1])
+if held and string.sub(held, -#ARGV[1]) == ARGV[1] then
+  return redis.call('DEL', KEYS[1])
+end
+return 0

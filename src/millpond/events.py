@@ -1,0 +1,182 @@
+"""What happened, as frozen structs, and the `Hook` that is told.
+
+Hooks are given to the client, `Client.from_url(url, hooks=[log, metrics])`, and called in order,
+synchronously, on the event loop: a hook must be quick and must not await. One that raises is
+logged and otherwise ignored. Events never carry a value; keys appear for logs and must not
+become metric labels. What happens on every hit is counted by `statistics()`, not told here.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Protocol
+
+import msgspec
+
+__all__ = [
+    "DeleteUnconfirmed",
+    "EntryUnreadable",
+    "Event",
+    "EvictionPossible",
+    "FillRefused",
+    "Hook",
+    "LimitRestored",
+    "LimitShadowed",
+    "LimitUnavailable",
+    "LoadFailed",
+    "LoadFinished",
+    "LoadUnleased",
+    "LockFailed",
+    "ReleaseUnconfirmed",
+    "ServerLimited",
+    "WireDown",
+    "WireUp",
+    "log_events",
+]
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """The base of all events."""
+
+
+class WireUp(Event, frozen=True, kw_only=True):
+    """The connection is ready for commands; after a hang, once it has answered one."""
+
+    address: str
+    server: str  # "valkey 9.1.2"
+    reconnects: int  # 0 for the first connection since the client was opened
+
+
+class WireDown(Event, frozen=True, kw_only=True):
+    """The connection was lost, or could not be made; calls fail at once until `WireUp`."""
+
+    address: str
+    reason: str
+
+
+class ServerLimited(Event, frozen=True, kw_only=True):
+    """The server or its ACL lacks something; said once per connection and subject."""
+
+    address: str
+    subject: str  # what is missing: "push", "kill", ...
+    consequence: str
+
+
+class EntryUnreadable(Event, frozen=True, kw_only=True):
+    """Bytes under a cache key that are no entry of this cache: treated as a miss."""
+
+    key: str
+    reason: str
+
+
+class LoadFinished(Event, frozen=True, kw_only=True):
+    """A loader returned and its value was stored."""
+
+    key: str
+    seconds: float
+
+
+class LoadFailed(Event, frozen=True, kw_only=True):
+    """A loader raised, or ran past `load_timeout`."""
+
+    key: str
+    seconds: float
+    type_name: str
+
+
+class LoadUnleased(Event, frozen=True, kw_only=True):
+    """A value was loaded without the fleet's lease, and will not be stored."""
+
+    key: str
+    reason: str  # "unavailable", "wait_timeout", "foreign type", "newer version"
+
+
+class FillRefused(Event, frozen=True, kw_only=True):
+    """The key no longer carried the load's lease, so the value was not stored."""
+
+    key: str
+    reason: str  # "revoked": deleted, replaced, evicted or expired; "unavailable": unknown
+
+
+class DeleteUnconfirmed(Event, frozen=True, kw_only=True):
+    """Redis did not acknowledge a delete: readers may see the old value until its TTL."""
+
+    keys: tuple[str, ...]
+    reason: str
+
+
+class LockFailed(Event, frozen=True, kw_only=True):
+    """A lock ended while it was held: its block is cancelled and raises `LockLost`."""
+
+    key: str
+    fence: int
+    reason: str  # "expired", "gone", "max_hold"
+    held: float  # seconds from the acquisition
+
+
+class ReleaseUnconfirmed(Event, frozen=True, kw_only=True):
+    """Redis did not acknowledge a release: it is sent again until the lease is over."""
+
+    key: str
+    reason: str
+
+
+class EvictionPossible(Event, frozen=True, kw_only=True):
+    """The server may evict locks when its memory is full; said once for each `Locks`."""
+
+    policy: str  # "volatile-lru", ...
+    fix: str
+
+
+class LimitUnavailable(Event, frozen=True, kw_only=True):
+    """A limiter cannot ask Redis; until `LimitRestored` it decides by `on_unavailable`."""
+
+    namespace: str
+    instead: str  # "local", "allow", "deny", "raise"
+    reason: str
+
+
+class LimitRestored(Event, frozen=True, kw_only=True):
+    """A limiter has asked Redis again, and was answered."""
+
+    namespace: str
+
+
+class LimitShadowed(Event, frozen=True, kw_only=True):
+    """A limiter with `shadow=True` let pass what it would have denied."""
+
+    key: str
+    policy: str  # the label of the policy that would have denied; "block"
+
+
+class Hook(Protocol):
+    """Anything that can be called with an event."""
+
+    def __call__(self, event: Event, /) -> None:
+        """Take note of the event, quickly; an exception is logged and goes no further."""
+        ...
+
+
+_log = logging.getLogger("millpond")
+_WARNINGS = (
+    WireDown,
+    ServerLimited,
+    EntryUnreadable,
+    DeleteUnconfirmed,
+    LockFailed,
+    ReleaseUnconfirmed,
+    EvictionPossible,
+)
+_INFO = (WireUp, LimitRestored)
+
+
+def log_events(event: Event, /) -> None:
+    """Log changes of state at INFO or WARNING and the rest at DEBUG; the default hook."""
+    if isinstance(event, _WARNINGS):
+        level = logging.WARNING
+    elif isinstance(event, _INFO):
+        level = logging.INFO
+    else:
+        level = logging.DEBUG
+    if _log.isEnabledFor(level):
+        _log.log(level, "%s", event)

@@ -1,0 +1,336 @@
+"""`Held`: one acquisition, from the moment the lock is ours to the moment it is not.
+
+It is a value of its own for every acquisition, never state on something shared: two tasks that
+use one `Locks`, or one name, cannot touch each other's tokens.
+
+Losing a lock cancels the task that entered the block, as `asyncio.timeout` does. Our
+cancellation is taken back when the block is left, and a cancellation from outside is not:
+    the lease ends, we cancel; somebody else cancels the task, too; one of the two is ours to take
+    back, the other stays, and the block is left by `CancelledError`, not by `LockLost`.
+A task is never cancelled by itself (from `ensure_held`): it would be struck at its next await,
+after the block was left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+from millpond.core.durations import seconds
+from millpond.core.lease import Lease
+from millpond.errors import ConfigError, LockError, LockLost
+from millpond.events import LockFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import timedelta
+
+    from millpond.lock.line import Line
+    from millpond.lock.store import LockStore
+    from millpond.lock.ticket import Ticket, Won
+
+__all__ = ["SHORTEST", "Grip", "Held", "lease_seconds"]
+
+SHORTEST = 0.05
+"""Seconds. A shorter lease is over before a renewal has come back from a busy server."""
+
+
+class Grip:
+    """One key that is ours: its token, its fence, and the lease that is being renewed.
+
+    Attributes:
+        key: The Redis key.
+        fence: Of this acquisition.
+        lease: Its time.
+    """
+
+    __slots__ = (
+        "_held",
+        "_line",
+        "_owner",
+        "_since",
+        "_store",
+        "_surrendered",
+        "_ticket",
+        "fence",
+        "key",
+        "lease",
+    )
+
+    def __init__(
+        self, store: LockStore, line: Line, ticket: Ticket, won: Won, *, limit: float
+    ) -> None:
+        """Begin to renew, until `limit` by the monotonic clock."""
+        self._store = store
+        self._line = line
+        self._ticket = ticket
+        self._since = won.sent
+        self._surrendered = False
+        self._held: Held | None = None
+        self._owner = (line.kind.group, asyncio.current_task())
+        if line.kind.group:
+            store.owners.add(self._owner)
+        self.key = line.kind.key
+        self.fence = won.fence if line.kind.fenced else 0
+        self.lease = Lease(
+            self._renew,
+            self._lost,
+            seconds=ticket.ms / 1000,
+            sent=won.sent,
+            limit=limit,
+            trust=line.kind.trust,
+        )
+
+    def belong_to(self, held: Held) -> None:
+        """Say whom to tell of the loss; one that came before is told at once."""
+        self._held = held
+        if self.lease.ended:
+            held.lose(self, self.lease.ended)
+
+    def let_go(self) -> asyncio.Future[bool | None] | None:
+        """Release, or do nothing if that was done when it was lost; the command is queued now.
+
+        Returns:
+            Whether it was still ours: None, if Redis did not say.
+        """
+        late = "" if self.lease.ended else self.lease.release()
+        if late:  # the clock says so before any timer did
+            self._report(late)
+            if self._held is not None:
+                self._held.lose(self, late)
+        return self._surrender()
+
+    def _surrender(self) -> asyncio.Future[bool | None] | None:
+        if self._surrendered:
+            return None
+        self._surrendered = True
+        self._store.held -= 1
+        self._store.owners.discard(self._owner)
+        confirm: asyncio.Future[bool | None] = self._line.loop.create_future()
+        self._line.hand_on(self._ticket.token, self._ticket.ms, confirm)
+        return confirm
+
+    def gone(self) -> None:
+        """Take note that the release found it gone."""
+        self.lease.ended = "gone"
+        self._report("gone")
+        if self._held is not None:
+            self._held.lose(self, "gone")
+
+    def _renew(self, ms: int) -> asyncio.Future[int]:
+        return self._line.kind.renew(self._ticket.token, ms)
+
+    def _lost(self, reason: str) -> None:
+        self._report(reason)
+        if reason != "max_hold":
+            # Others need not wait for what the block does yet. By the token, this harms nobody.
+            self._surrender()
+        if self._held is not None:
+            self._held.lose(self, reason)
+
+    def _report(self, reason: str) -> None:
+        self._store.lost += 1
+        held = time.monotonic() - self._since
+        self._store.client.emit(
+            LockFailed(key=self.key, fence=self.fence, reason=reason, held=held)
+        )
+
+
+class Held:
+    """A lock, or several taken together, while the block runs.
+
+    Attributes:
+        names: As they were given.
+    """
+
+    __slots__ = (
+        "_before",
+        "_cancelled",
+        "_event",
+        "_failure",
+        "_grips",
+        "_released",
+        "_task",
+        "names",
+    )
+
+    def __init__(self, names: tuple[Any, ...], grips: Sequence[Grip]) -> None:
+        """Take over what was acquired, for the running task."""
+        self.names = names
+        self._grips = grips
+        self._task = asyncio.current_task()
+        self._before = 0 if self._task is None else self._task.cancelling()
+        self._event: asyncio.Event | None = None
+        self._failure: tuple[Grip, str] | None = None
+        self._cancelled = False
+        self._released = False
+        for grip in grips:
+            grip.belong_to(self)
+
+    @property
+    def fence(self) -> int:
+        """A number higher than that of every earlier holder of this lock.
+
+        Hand it to what the lock protects, and let that refuse lower ones.
+
+        Raises:
+            ConfigError: Several locks are held; each has its own in `fences`. Or a permit, or a
+                lock for reading, which have none.
+        """
+        if len(self._grips) != 1:
+            raise ConfigError("several locks are held: each has its own fence, in held.fences")
+        fence = self._grips[0].fence
+        if not fence:
+            raise ConfigError(
+                "what several may hold at once has no fence: none of them comes after the other"
+            )
+        return fence
+
+    @property
+    def fences(self) -> dict[Any, int]:
+        """The fence of each name."""
+        return {name: grip.fence for name, grip in zip(self.names, self._grips, strict=True)}
+
+    @property
+    def lost(self) -> asyncio.Event:
+        """Set when the lock has ended before it was released."""
+        if self._event is None:
+            self._event = asyncio.Event()
+            if self._failure is not None:
+                self._event.set()
+        return self._event
+
+    def remaining(self) -> float:
+        """Tell for how many seconds the lock is surely ours, if no renewal succeeds; 0: it is not.
+
+        By this process's monotonic clock, counted from before the last confirmed request left.
+        """
+        if self._released:
+            return 0.0
+        return min([grip.lease.remaining() for grip in self._grips])
+
+    def ensure_held(self) -> None:
+        """Return if the lock is ours now; to be called right before a side effect.
+
+        It asks the clock, not Redis, so it costs nothing; what it cannot see is a lock that was
+        deleted or evicted since the last renewal. It sees an event loop that stalled.
+
+        Raises:
+            LockLost: It is not ours any more.
+            LockError: It was released.
+        """
+        if self._released:
+            raise LockError(self._grips[0].key, f"{self!r} was released; acquire it again")
+        for grip in self._grips:
+            grip.lease.check()
+        if self._failure is not None:
+            raise self.failure()
+
+    async def extend(self, lease: float | timedelta | None = None) -> None:
+        """Renew now instead of at the next third, perhaps by another lease from now on.
+
+        Args:
+            lease: Seconds or timedelta, from now; None: as long as it was taken for.
+
+        Raises:
+            LockLost: It is not ours any more.
+            LockError: It was released.
+            BackendError: Redis did not confirm; the earlier deadline stands.
+            ConfigError: A lease that cannot be.
+
+        Redis:
+            One EVALSHA for each lock.
+        """
+        span = None if lease is None else lease_seconds(lease)
+        self.ensure_held()
+        for grip in self._grips:
+            await grip.lease.extend(span)
+        self.ensure_held()
+
+    async def release(self) -> None:
+        """Release before the block ends.
+
+        Raises:
+            LockLost: It was not ours any more.
+            LockError: It was released already.
+        """
+        if self._released:
+            raise LockError(self._grips[0].key, f"{self!r} was released already")
+        await self.finish()
+        if self._failure is not None:
+            raise self.failure()
+
+    # -- for the block ------------------------------------------------------------------------
+
+    def lose(self, grip: Grip, reason: str) -> None:
+        """Take note of a loss: cancel the block."""
+        if self._failure is not None:
+            return
+        self._failure = grip, reason
+        if self._event is not None:
+            self._event.set()
+        task = self._task
+        if not self._released and task is not None and task is not asyncio.current_task():
+            self._cancelled = True
+            task.cancel(f"the lock {grip.key!r} was lost")
+
+    def failure(self) -> LockLost:
+        """Make the error for what was lost."""
+        if self._failure is None:
+            raise AssertionError("nothing was lost")
+        grip, reason = self._failure
+        return LockLost(grip.key, grip.fence, reason)
+
+    async def finish(self) -> None:
+        """Release everything; only the first time counts.
+
+        Every command is queued before anything is awaited, so nothing that ends this call keeps
+        a lock from being released.
+        """
+        if self._released:
+            return
+        pending = [(grip, grip.let_go()) for grip in self._grips]
+        self._released = True
+        for grip, confirm in pending:
+            if confirm is not None and await confirm is False and not _over(grip):
+                grip.gone()
+
+    def resolve(self, error: BaseException | None) -> bool:
+        """Take our cancellation back.
+
+        Returns:
+            Whether the block is to raise `LockLost`: not for a cancellation from outside, nor
+            when the block raises it already.
+        """
+        outside = isinstance(error, asyncio.CancelledError)
+        if self._cancelled and self._task is not None:
+            self._cancelled = False
+            outside = outside and self._task.uncancel() > self._before
+        already = isinstance(error, LockLost) and error.key in {g.key for g in self._grips}
+        return self._failure is not None and not outside and not already
+
+    def __repr__(self) -> str:
+        """Show the names and the state."""
+        state = "released" if self._released else "lost" if self._failure else "held"
+        return f"<millpond.Held {', '.join(map(repr, self.names))} {state}>"
+
+
+def _over(grip: Grip) -> bool:
+    """Tell whether its end is known already."""
+    return grip.lease.ended not in {"", "released"}
+
+
+def lease_seconds(value: float | timedelta) -> float:
+    """Check a lease's time.
+
+    Raises:
+        ConfigError: It is no duration, or too short to be renewed.
+    """
+    checked = seconds(value, "lease")
+    if checked < SHORTEST:
+        raise ConfigError(
+            f"lease must be at least {SHORTEST:g} s, not {checked:g}: a shorter one is over before "
+            "a renewal comes back; it is renewed while the block runs, so longer costs nothing"
+        )
+    return checked

@@ -1,0 +1,54 @@
+"""Places in line, and what becomes of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import asyncio
+
+__all__ = ["Gift", "Ticket", "Won"]
+
+
+class Won(NamedTuple):
+    """An acquisition: the fence, and when the request that brought it left."""
+
+    fence: int
+    sent: float
+
+
+class Gift(NamedTuple):
+    """A token that is being given up, and who is to have the lock instead."""
+
+    token: str
+    ms: int
+    to: Ticket | None
+    passed: bool  # in one step; otherwise released, and the next is to ask
+    sent: float
+
+
+class Ticket:
+    """One task's place in line.
+
+    Attributes:
+        token: Of this acquisition.
+        ms: The lease that it wants.
+        asked: Whether Redis may hold the lock under this token, for all we know.
+        began: Whether it has waited, or asked over a connection that was up.
+        future: While it stands in line: `Won`, or whether a rival has just been let through.
+    """
+
+    __slots__ = ("asked", "began", "future", "ms", "token")
+
+    def __init__(self, token: str, ms: int) -> None:
+        """Take a place; nobody was asked."""
+        self.token = token
+        self.ms = ms
+        self.asked = False
+        self.began = False
+        self.future: asyncio.Future[Won | bool] | None = None
+
+    @property
+    def gone(self) -> bool:
+        """Whether its task waits no longer."""
+        return self.future is None or self.future.done()

@@ -1,0 +1,1 @@
+"""Tests by kind: unit (no sockets), integration, faults, properties, model, docs."""

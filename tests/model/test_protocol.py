@@ -1,0 +1,192 @@
+"""The protocol keeps its promises in every interleaving, and each of its rules is needed."""
+
+from __future__ import annotations
+
+import pytest
+
+from .protocol import Bounds, OneKey, Rules
+from .search import Outcome, explore
+
+ENOUGH = 50_000  # states; far fewer would mean that the model has lost most of its steps
+
+SCENARIOS = {
+    "two writes and an expiry": (
+        Bounds(starts=3, writes=2, expiries=1),
+        (
+            "joins the GET",
+            "looks at a push",
+            "deadline has come",
+            "claim's reply: version 2",
+            "read's reply: version 2",
+            "read's reply: nothing",
+            "fill's reply: refused",
+        ),
+    ),
+    "callers who come again": (Bounds(starts=5, writes=1), ("must see 1", "reply: refused")),
+    "renewals": (
+        Bounds(starts=3, writes=1, renewals=1),
+        ("sends a renewal", "renew 0a leaves", "looks at a push", "renew is lost"),
+    ),
+    "a killed process": (
+        Bounds(starts=3, writes=1, expiries=1, crashes=1),
+        ("p0: is killed", "p1: is killed", "lease 0a expires", "deadline has come"),
+    ),
+    "a lost connection": (
+        Bounds(starts=3, writes=1, losses=1),
+        ("replies already read", "reconnects", "without a lease", "fill is lost on the way"),
+    ),
+    "waits that are given up": (
+        Bounds(starts=3, writes=1, expiries=1, timeouts=1),
+        ("has waited long enough", "the unleased load returns version 1"),
+    ),
+    "failing loads over foreign bytes": (
+        Bounds(starts=3, writes=1, expiries=1, failures=2, foreign=True),
+        ("reply: foreign bytes", "the loader raises", "RemoteLoadError", "get's reply: error"),
+    ),
+    "replies in any order": (
+        Bounds(starts=3, writes=1, expiries=1, unordered=True),
+        ("looks at a push", "claim's reply: version", "reply: refused"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_every_promise_holds_in_every_interleaving_of(name: str) -> None:
+    bounds, must_happen = SCENARIOS[name]
+    outcome = explore(OneKey(Rules(), bounds))
+    assert outcome.broken is None, str(outcome)
+    assert outcome.states > ENOUGH, str(outcome)
+    for fragment in must_happen:
+        assert any(fragment in step for step in outcome.said), f"never: {fragment} ({outcome})"
+
+
+def breaks(rules: Rules, bounds: Bounds, promise: str, *story: str) -> None:
+    """Assert that the mistake breaks `promise` by a history that has `story` in it, in order.
+
+    The same bounds with the protocol as shipped break nothing, so the mistake is the reason.
+    """
+    outcome = explore(OneKey(rules, bounds))
+    assert outcome.broken == promise, str(outcome)
+    assert len(outcome.trace) <= 25, str(outcome)
+    steps = iter(outcome.trace)
+    for fragment in story:
+        assert any(fragment in step for step in steps), f"no {fragment!r} in order in {outcome}"
+    shipped = explore(OneKey(Rules(), bounds))
+    assert shipped.broken is None, str(shipped)
+
+
+def holds(rules: Rules, bounds: Bounds) -> Outcome:
+    """Assert that a mistake does no harm within these bounds."""
+    outcome = explore(OneKey(rules, bounds))
+    assert outcome.broken is None, str(outcome)
+    return outcome
+
+
+def test_a_fill_by_plain_set_stores_what_a_delete_has_removed() -> None:
+    story = ("the loader reads version 0", "DEL removes lease 0a", "fill 0a stores version 0")
+    breaks(Rules(blind_fill=True), Bounds(starts=1), "no stale fill", *story)
+
+
+def test_an_error_stored_by_plain_set_takes_the_lease_of_another_load() -> None:
+    story = ("DEL removes lease 0a", "the loader raises", "claim 1a is granted", "fail 0a stores")
+    breaks(Rules(blind_error=True), Bounds(starts=2, failures=1), "one load", *story)
+
+
+def test_a_renewal_by_plain_set_revives_a_lease_that_a_delete_has_revoked() -> None:
+    story = ("the loader reads version 0", "DEL removes lease 0a", "renew 0a leaves lease 0a")
+    story += ("fill 0a stores version 0",)
+    breaks(Rules(blind_renewal=True), Bounds(starts=1, renewals=1), "no stale fill", *story)
+
+
+def test_a_renewal_by_plain_set_takes_the_lease_of_another_load() -> None:
+    story = ("claim 0a is granted", "lease 0a expires", "claim 1a is granted", "renew 0a leaves")
+    bounds = Bounds(starts=2, writes=0, expiries=1, renewals=1)
+    breaks(Rules(blind_renewal=True), bounds, "one load", *story)
+
+
+def test_claiming_only_an_absent_key_is_stuck_on_foreign_bytes() -> None:
+    bounds = Bounds(starts=1, writes=0, foreign=True)
+    breaks(Rules(claim_only_absent=True), bounds, "progress", "a caller starts")
+
+
+def test_claiming_only_an_absent_key_is_stuck_on_an_error_entry() -> None:
+    bounds = Bounds(starts=2, writes=0, failures=1)
+    breaks(Rules(claim_only_absent=True), bounds, "progress", "the loader raises")
+
+
+def test_joining_a_get_that_has_left_returns_what_a_delete_has_removed() -> None:
+    story = ("p0's get finds version 0", "DEL removes version 0", "p0: a caller starts and joins")
+    story += ("p0: looks at the get's reply: version 0",)
+    breaks(Rules(share_sent_get=True), Bounds(), "freshness", *story)
+
+
+JOIN_UNTIL_FILLED = Rules(join_until_filled=True)
+
+
+def test_joining_until_the_reply_of_the_fill_returns_what_a_delete_has_removed() -> None:
+    story = ("fill 0a stores version 0", "DEL removes version 0", "a caller starts")
+    story += ("looks at the get's reply: nothing", "looks at the fill's reply: filled")
+    breaks(JOIN_UNTIL_FILLED, Bounds(starts=2, unordered=True), "freshness", *story)
+
+
+def test_joining_until_the_reply_of_the_fill_breaks_one_ordered_connection_that_is_lost() -> None:
+    story = ("fill 0a stores version 0", "DEL removes version 0", "a caller starts")
+    story += ("loses its connection", "looks at the fill's reply: filled")
+    breaks(JOIN_UNTIL_FILLED, Bounds(starts=2, losses=1), "freshness", *story)
+
+
+LATE_TAKE_READ = Rules(late_take_read=True)
+
+
+def test_joining_a_claim_that_was_sent_returns_what_a_delete_has_removed() -> None:
+    story = ("p0's claim 0b finds version 0", "DEL removes version 0", "p0: a caller starts")
+    story += ("looks at the get's reply: nothing", "looks at the claim's reply: version 0")
+    breaks(LATE_TAKE_READ, Bounds(unordered=True), "freshness", *story)
+
+
+@pytest.mark.parametrize("rules", [JOIN_UNTIL_FILLED, LATE_TAKE_READ])
+def test_joining_late_does_no_harm_while_one_connection_lives_and_all_is_in_order(
+    rules: Rules,
+) -> None:
+    assert holds(rules, Bounds(expiries=1)).states > ENOUGH
+
+
+def test_taking_a_refused_value_after_joining_during_the_load_is_stale() -> None:
+    story = ("the loader reads version 0", "DEL removes lease 0a", "a caller starts")
+    story += ("looks at the get's reply: nothing", "looks at the fill's reply: refused")
+    breaks(Rules(late_take_refused=True), Bounds(starts=2), "freshness", *story)
+
+
+def test_taking_the_value_of_an_unleased_load_joined_while_it_ran_is_stale() -> None:
+    story = ("without a lease", "the loader reads version 0", "DEL", "a caller starts")
+    story += ("the unleased load returns version 0",)
+    breaks(Rules(late_take_bare=True), Bounds(starts=2, losses=1), "freshness", *story)
+
+
+def test_listening_for_pushes_only_after_the_waiting_task_resumed_misses_one() -> None:
+    story = ("p1's read finds lease 0a", "fill 0a stores", "p1: looks at a push")
+    breaks(Rules(late_watch=True), Bounds(starts=2, writes=0), "progress", *story)
+
+
+def test_a_watch_that_a_lost_connection_does_not_wake_waits_for_ever() -> None:
+    story = ("p1's read finds lease 0a", "p1: loses its connection")
+    bounds = Bounds(starts=2, writes=0, losses=1)
+    breaks(Rules(deaf_to_loss=True), bounds, "progress", *story)
+
+
+def test_a_watch_without_a_timer_waits_for_ever_for_a_process_that_was_killed() -> None:
+    bounds = Bounds(starts=2, writes=0, crashes=1)
+    story = ("p0: is killed", "p0's claim 0a is granted", "p1's read finds lease 0a")
+    breaks(Rules(deaf_to_expiry=True), bounds, "progress", *story)
+
+
+def test_treating_the_error_of_the_awaited_load_as_a_miss_loads_again() -> None:
+    story = ("the loader raises", "fail 0a stores the error", "read's reply: error 0a")
+    bounds = Bounds(starts=2, writes=0, failures=1)
+    breaks(Rules(waiter_reloads=True), bounds, "one failure", *story)
+
+
+def test_a_plain_set_beside_a_delete_is_stale_which_is_why_set_promises_nothing() -> None:
+    outcome = explore(OneKey(Rules(), Bounds(starts=0, sets=1)))
+    assert outcome.broken == "no stale fill", str(outcome)
+    assert "set stores version 0" in outcome.trace[-1], str(outcome)

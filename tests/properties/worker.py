@@ -1,0 +1,132 @@
+"""One process of the freshness check: readers and deleting writers on the rows of one database.
+
+python -m tests.properties.worker PLAN      (JSON; prints a history in JSON at its end)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sqlite3
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from millpond import Cache, CachePolicy, Client
+from millpond.cache import store
+from millpond.core.scripts import Script
+from tests.properties.history import History, Read, Write
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+__all__ = ["Plan", "connect"]
+
+# What most caches do: whatever was loaded is stored, whatever happened meanwhile.
+BLIND = Script("redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) return 1")
+
+
+class Plan(msgspec.Struct, kw_only=True):
+    """What a process is to do."""
+
+    url: str
+    database: str
+    seconds: float
+    seed: int
+    keys: int = 2
+    readers: int = 6
+    writers: int = 1
+    blind: bool = False  # store without comparing
+    renew: bool = True  # otherwise leases run out under loads
+    lease_ttl: float = 3.0
+    load_seconds: float = 0.01  # at most, after the row was read
+    pause: float = 0.03  # seconds at most, between two writes of one task
+
+
+def connect(path: str) -> sqlite3.Connection:
+    """Open the database of rows: autocommit, so that each statement is its own transaction."""
+    connection = sqlite3.connect(path, isolation_level=None, timeout=10)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=OFF")
+    return connection
+
+
+class Worker:
+    """The tasks of this process, and what they did."""
+
+    def __init__(self, plan: Plan, cache: Cache[int]) -> None:
+        """Begin with an empty history."""
+        self.plan = plan
+        self.cache = cache
+        self.history = History()
+        self.random = random.Random(plan.seed)
+        self.rows = connect(plan.database)
+        self.end = 0.0
+
+    async def run(self) -> None:
+        """Read and write until the time is over."""
+        self.end = time.monotonic() + self.plan.seconds
+        tasks = [self.read() for _ in range(self.plan.readers)]
+        tasks += [self.write() for _ in range(self.plan.writers)]
+        await asyncio.gather(*tasks)
+        self.history.loads = self.cache.statistics().loads
+
+    def loader(self, key: int) -> Callable[[], Awaitable[int]]:
+        """Read the row first and then take a while, in which a write can overtake."""
+
+        async def load() -> int:
+            (version,) = self.rows.execute(
+                "SELECT version FROM row WHERE id = ?", (key,)
+            ).fetchone()
+            await asyncio.sleep(self.random.uniform(0, self.plan.load_seconds))
+            return version
+
+        return load
+
+    async def read(self) -> None:
+        """Read rows through the cache."""
+        while time.monotonic() < self.end:
+            key = self.random.randrange(self.plan.keys)
+            began = time.monotonic_ns()
+            version = await self.cache.get_or_set(key, self.loader(key))
+            self.history.reads.append(Read(key, version, began, time.monotonic_ns()))
+            await asyncio.sleep(self.random.uniform(0, 0.003))
+
+    async def write(self) -> None:
+        """Commit, then delete."""
+        while time.monotonic() < self.end:
+            key = self.random.randrange(self.plan.keys)
+            began = time.monotonic_ns()
+            (version,) = self.rows.execute(
+                "UPDATE row SET version = version + 1 WHERE id = ? RETURNING version", (key,)
+            ).fetchone()
+            if await self.cache.delete(key):
+                self.history.writes.append(Write(key, version, began, time.monotonic_ns()))
+            else:
+                self.history.unconfirmed += 1
+            await asyncio.sleep(self.random.uniform(0.002, self.plan.pause))
+
+
+async def main(plan: Plan) -> History:
+    """Run one process's share."""
+    if plan.blind:
+        setattr(store, "_FILL", BLIND)  # noqa: B010  (private: this is the mutation)
+    if not plan.renew:
+        setattr(store, "_RENEW", Script("return 1"))  # noqa: B010
+    client = Client.from_url(plan.url, prefix="t", hooks=[])
+    policy = CachePolicy(lease_ttl=plan.lease_ttl)
+    cache: Cache[int] = Cache(client, "row", type=int, ttl=5, policy=policy)
+    async with client:
+        worker = Worker(plan, cache)
+        print("ready", flush=True)
+        await asyncio.to_thread(sys.stdin.readline)
+        await worker.run()
+    worker.rows.close()
+    return worker.history
+
+
+if __name__ == "__main__":
+    done = asyncio.run(main(msgspec.json.decode(sys.argv[1], type=Plan)))
+    sys.stdout.buffer.write(msgspec.json.encode(done) + b"\n")

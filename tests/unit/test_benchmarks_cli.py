@@ -1,0 +1,135 @@
+"""The benchmarks' command line, run as a reader of the documentation would run it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from benchmarks.scenarios import SCENARIOS
+from benchmarks.subjects import SUBJECTS
+
+_ROOT = Path(__file__).resolve().parents[2]
+_COMMAND = (sys.executable, "-m", "benchmarks")
+
+
+def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*_COMMAND, *arguments], cwd=_ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_list_names_every_scenario_and_every_subject() -> None:
+    done = _run("list")
+    assert done.returncode == 0, done.stderr
+    firsts = {line.split()[0] for line in done.stdout.splitlines() if line}
+    assert set(SCENARIOS) | set(SUBJECTS) <= firsts
+
+
+def test_unknown_scenario_is_answered_with_the_known_ones() -> None:
+    done = _run("run", "gett")
+    assert done.returncode == 2
+    assert "unknown scenario 'gett'; known: get, hit, herd, race" in done.stderr
+
+
+def test_unknown_subject_is_answered_with_the_known_ones() -> None:
+    done = _run("run", "get", "--subjects", "millpond,redispy")
+    assert done.returncode == 2
+    assert "unknown subject 'redispy'; known: floor, redis-py," in done.stderr
+
+
+def test_subject_that_cannot_do_the_scenario_is_answered_with_those_that_can() -> None:
+    done = _run("run", "herd", "--subjects", "floor")
+    assert done.returncode == 2
+    assert "able: unprotected, recipe, millpond" in done.stderr
+
+
+def test_unreachable_server_stops_with_one_line_and_without_the_password() -> None:
+    done = _run("run", "get", "--url", "redis://:sesame@127.0.0.1:1")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: cannot reach a server at redis://127.0.0.1:1: ")
+
+
+@pytest.mark.parametrize("option", ["--seconds=0", "--rounds=0", "--tasks=4,x"])
+def test_figures_that_make_no_sense_are_refused(option: str) -> None:
+    done = _run("run", "get", option)
+    assert done.returncode == 2
+    assert option.split("=", maxsplit=1)[0] in done.stderr
+
+
+def test_run_reports_every_subject_in_a_table_and_as_json(tmp_path: Path) -> None:
+    file = tmp_path / "deep" / "get.json"
+    done = _run(
+        *("run", "get", "--seconds", "0.2", "--rounds", "1", "--tasks", "1,8"),
+        *("--subjects", "floor,redis-py", "--json", str(file)),
+    )
+    assert done.returncode == 0, done.stderr
+    document = json.loads(file.read_bytes())
+    assert document["scenario"] == "get"
+    environment = document["environment"]
+    assert environment["python"].endswith(sys.version.split()[0])
+    assert set(environment["packages"]) >= {"millpond", "redis", "hiredis"}
+    assert environment["server"]["version"]
+    assert {"machine", "cpu", "cores", "commit"} <= environment.keys()
+    results = cast("list[dict[str, Any]]", document["results"])
+    assert [(one["subject"], one["tasks"]) for one in results] == [
+        ("floor", 1),
+        ("redis-py", 1),
+        ("floor", 8),
+        ("redis-py", 8),
+    ]
+    for one in results:
+        assert one["per_second"] > 0
+        assert 0 < one["p50_ms"] <= one["p99_ms"]
+        assert "stale" not in one
+        assert "loads" not in one
+        assert f"{one['per_second']:,.0f}" in done.stdout
+
+
+def test_interrupted_run_leaves_no_process_behind() -> None:
+    """The run alone gets the signal, not its workers as in a terminal: the harder case."""
+    command = (*_COMMAND, "run", "get", "--subjects", "floor", "--tasks", "1", "--seconds", "50")
+    running = subprocess.Popen(
+        command, cwd=_ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        deadline = time.monotonic() + 20
+        while not any("benchmarks.worker" in name for name in _children(running.pid).values()):
+            assert running.poll() is None, running.communicate()
+            assert time.monotonic() < deadline, "no worker was started"
+            time.sleep(0.01)
+        children = _children(running.pid)
+        running.send_signal(signal.SIGINT)
+        _, complaint = running.communicate(timeout=20)
+    finally:
+        running.kill()
+    assert running.returncode == 130
+    assert complaint.splitlines()[-1] == "interrupted"
+    assert any("server" in name for name in children.values())
+    left = [f"{pid} {name}" for pid, name in children.items() if _command_line(pid) == name]
+    assert left == []
+
+
+def _children(parent: int) -> dict[int, str]:
+    """Map the ids of a process's living children to their command lines."""
+    listed = Path(f"/proc/{parent}/task/{parent}/children")
+    if not listed.exists():
+        pytest.skip("this kernel does not list a process's children")
+    return {int(pid): _command_line(int(pid)) for pid in listed.read_text().split()}
+
+
+def _command_line(pid: int) -> str:
+    try:
+        os.kill(pid, 0)
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except OSError:
+        return "gone"

@@ -1,0 +1,141 @@
+"""The wire's judgement of a server's health, on a loop but without a socket."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from millpond.core.wire import Lost, Wire
+from millpond.errors import BackendTimeout, BackendUnavailable
+from tests.support.conversation import text
+
+pytestmark = pytest.mark.both_loops
+
+TIMEOUT = 0.05
+
+
+class Transport(asyncio.WriteTransport):
+    """Keeps what is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[bytes] = []
+        self.aborted = False
+
+    def write(self, data: Any) -> None:
+        self.written.append(data)
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+class Scene:
+    """A wire that is connected to nothing."""
+
+    def __init__(self) -> None:
+        self.losses: list[Lost] = []
+        self.transport = Transport()
+        self.wire = Wire(
+            asyncio.get_running_loop(),
+            address="nowhere",
+            timeout=TIMEOUT,
+            limit=100,
+            on_push=lambda _: None,
+            on_lost=lambda _, lost: self.losses.append(lost),
+        )
+        self.wire.connection_made(self.transport)
+
+    def call(self, *args: str) -> asyncio.Future[Any]:
+        return self.wire.exchange.call(args)
+
+    def later(self, turns: int, data: bytes) -> None:
+        """Let bytes be read so many turns of the loop from now."""
+        if turns:
+            asyncio.get_running_loop().call_soon(self.later, turns - 1, data)
+        else:
+            self.wire.data_received(data)
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+async def test_bytes_read_some_turns_after_the_timer_acquit_the_server(turns: int) -> None:
+    """On some loops timers run before the sockets are polled."""
+    scene = Scene()
+    answer = scene.call("PING")
+    await asyncio.sleep(0)
+    scene.later(turns, b"+PONG\r\n")
+    time.sleep(4 * TIMEOUT)
+    assert await answer == b"PONG"
+    await asyncio.sleep(0)
+    assert scene.losses == []
+
+
+async def test_silence_condemns_once_the_oldest_command_is_overdue() -> None:
+    scene = Scene()
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    answer = scene.call("PING")
+    await asyncio.sleep(TIMEOUT / 2)
+    younger = scene.call("PING")
+    with pytest.raises(BackendTimeout, match="nowhere"):
+        await answer
+    assert TIMEOUT * 0.9 < loop.time() - began < TIMEOUT * 4
+    assert isinstance(younger.exception(), BackendTimeout)
+    [lost] = scene.losses
+    assert lost.hung
+    assert scene.transport.aborted
+
+
+async def test_every_answer_gives_the_rest_another_timeout() -> None:
+    scene = Scene()
+    answers = [scene.call("PING") for _ in range(5)]
+    for answer in answers:
+        await asyncio.sleep(TIMEOUT * 0.6)
+        scene.wire.data_received(b"+PONG\r\n")
+        assert await answer == b"PONG"
+    await asyncio.sleep(TIMEOUT * 2)  # nothing is asked, so nothing is owed
+    assert scene.losses == []
+
+
+async def test_full_socket_holds_commands_and_loses_none() -> None:
+    scene = Scene()
+    scene.wire.pause_writing()
+    answers = [scene.call("ECHO", "1")]
+    await asyncio.sleep(0)
+    answers.append(scene.call("ECHO", "2"))
+    await asyncio.sleep(TIMEOUT * 2)
+    assert (scene.transport.written, scene.losses) == ([], [])
+    scene.wire.resume_writing()
+    assert text(b"".join(scene.transport.written)) == ["ECHO 1", "ECHO 2"]
+    scene.wire.data_received(b"+1\r\n+2\r\n")
+    assert await asyncio.gather(*answers) == [b"1", b"2"]
+
+
+async def test_loss_is_told_once_and_with_every_command_failed() -> None:
+    scene = Scene()
+    sent = scene.call("PING")
+    await asyncio.sleep(0)
+    unsent = scene.call("PING")
+    scene.wire.connection_lost(ConnectionResetError("reset by peer"))
+    scene.wire.connection_lost(None)
+    scene.wire.data_received(b"+PONG\r\n")
+    assert [lost.hung for lost in scene.losses] == [False]
+    for future, words in ((sent, "whether the command ran is unknown"), (unsent, "nothing was")):
+        error = future.exception()
+        assert isinstance(error, BackendUnavailable)
+        assert "reset by peer" in str(error)
+        assert words in str(error)
+
+
+async def test_first_write_and_first_reply_are_told_once() -> None:
+    scene = Scene()
+    told: list[str] = []
+    scene.wire.on_first_write = lambda: told.append("write")
+    scene.wire.on_first_reply = lambda: told.append("reply")
+    for _ in range(2):
+        scene.call("PING")
+        await asyncio.sleep(0)
+        scene.wire.data_received(b"+PONG\r\n")
+    assert told == ["write", "reply"]
