@@ -247,12 +247,52 @@ async def test_readers_who_take_turns_do_not_starve_a_writer(one: Locker, other:
 
     readers = [asyncio.create_task(read(locker)) for locker in (one, other) for _ in range(4)]
     await until(lambda: one.locks.statistics().acquired > 20)
-    async with asyncio.timeout(2):
-        for _ in range(3):
-            async with one.locks.write("doc"):
-                pass
-    done.set()
-    await asyncio.gather(*readers)
+    try:
+        async with asyncio.timeout(5):  # a lock that is waited for its lease takes ten
+            for _ in range(3):
+                async with one.locks.write("doc"):
+                    pass
+    finally:
+        done.set()
+        await asyncio.gather(*readers)
+
+
+async def test_a_reader_refused_behind_a_writer_does_not_hide_that_the_last_has_left(
+    one: Locker, other: Locker
+) -> None:
+    """One process listens only after another's refusal has set the signal once more."""
+    reading = other.locks.read("doc")
+    await reading.__aenter__()
+    waiting: list[asyncio.Task[None]] = []
+    watch = one.client.watch
+
+    async def read() -> None:
+        async with other.locks.read("doc"):
+            pass
+
+    class Late:
+        def __init__(self, *args: Any, **more: Any) -> None:
+            self.watch = watch(*args, **more)
+
+        async def __aenter__(self) -> Any:
+            if not waiting:
+                await reading.__aexit__(None, None, None)
+                waiting.append(asyncio.create_task(read()))
+                await until(lambda: other.locks.statistics().waiting > 0)
+                await other.client.call("PING")  # so that it was refused
+            return await self.watch.__aenter__()
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.watch, name)
+
+        async def __aexit__(self, *_: object) -> None:
+            await self.watch.__aexit__(None, None, None)
+
+    one.client.watch = Late  # type: ignore[method-assign,assignment]
+    async with asyncio.timeout(2), one.locks.write("doc"):
+        pass
+    assert waiting, "nobody was refused in between"
+    await asyncio.gather(*waiting)
 
 
 async def test_writers_who_take_turns_do_not_starve_a_reader(one: Locker, other: Locker) -> None:
@@ -265,12 +305,14 @@ async def test_writers_who_take_turns_do_not_starve_a_reader(one: Locker, other:
 
     writers = [asyncio.create_task(write(locker)) for locker in (one, other) for _ in range(4)]
     await until(lambda: one.locks.statistics().acquired > 5)
-    async with asyncio.timeout(2):
-        for _ in range(3):
-            async with other.locks.read("doc"):
-                pass
-    done.set()
-    await asyncio.gather(*writers)
+    try:
+        async with asyncio.timeout(5):
+            for _ in range(3):
+                async with other.locks.read("doc"):
+                    pass
+    finally:
+        done.set()
+        await asyncio.gather(*writers)
 
 
 async def test_neither_process_keeps_the_other_from_writing(one: Locker, other: Locker) -> None:

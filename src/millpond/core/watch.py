@@ -34,6 +34,7 @@ __all__ = ["Reader", "Watch", "Watches"]
 
 _SHORTEST_POLL = 0.02  # seconds
 _LONGEST_POLL = 0.25
+_VALUE = b"<value>"  # told apart by identity
 
 
 class Reader(Protocol):
@@ -193,7 +194,7 @@ class Watch:
         if waiter is not None and not waiter.done():
             waiter.set_result(True)
 
-    async def changed(self, timeout: float | None = None) -> bool:
+    async def changed(self, timeout: float | None = None, *, since: bytes | None = _VALUE) -> bool:
         """Wait until the key's bytes differ from `value`, and read them.
 
         A change back and forth between two reads may go unnoticed. A cancelled wait leaves the
@@ -201,6 +202,7 @@ class Watch:
 
         Args:
             timeout: Seconds to wait at most; None: for ever.
+            since: What they must differ from, if it is known that they were not `value` meanwhile.
 
         Returns:
             Whether it changed; `value` and `ttl` are then new. After a timeout they may have been
@@ -219,14 +221,13 @@ class Watch:
             raise ConfigError("one task waits on a watch at a time; client.watch() for each task")
         self._busy = True
         try:
-            return await self._changed(timeout)
+            return await self._changed(timeout, self.value if since is _VALUE else since)
         finally:
             self._busy = False
 
-    async def _changed(self, timeout: float | None) -> bool:
+    async def _changed(self, timeout: float | None, before: bytes | None) -> bool:
         loop = asyncio.get_running_loop()
         deadline = None if timeout is None else loop.time() + timeout
-        before = self.value
         pause = _SHORTEST_POLL
         while True:
             left = None if deadline is None else deadline - loop.time()

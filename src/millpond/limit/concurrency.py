@@ -167,7 +167,8 @@ class Concurrency:
                 patience = deadline - loop.time()
                 if left is None or patience <= 0:
                     return left
-                await watch.changed(timeout=min(left, patience))
+                # the refusal has set the key, so that none is a change
+                await watch.changed(min(left, patience), since=watch.value or b"refused")
 
     async def _renew(self, slot: Slot) -> None:
         while True:

@@ -17,9 +17,12 @@ line behind it. What must stay true:
        P releases and contends in one breath; Q's push is still on its way; P has it again. Without
        this a sketch gave one process 2,196 acquisitions and the other none.
 4. Nobody polls. The contender watches the key; the timer at the holder's deadline is the net, for
-   expiries are pushed late. It asks again at least every `_REMARK`, so that its mark stays.
+   expiries are pushed late. It asks again at least every `bell.REMARK`, so that its mark stays.
        A refusal may be older than what the watch has read: the key free at the read, taken at the
-       asking, free again since. So every refusal is followed by a read of its own.
+       asking, free again since. So where the key shows the holder, every refusal is followed by a
+       read of its own. Where it shows that somebody was refused, the read comes before the asking:
+       W is refused, readers have it; the last reader leaves and deletes the key; a reader is
+       refused, for W waits, and sets it; W reads it, and nobody is left who would delete it.
 5. An answer that took longer than the lease says nothing: it is asked again, with the same token.
 6. Redis out of reach: a call that finds it so fails at once. One whose connection breaks while it
    waits asks on for `_GRACE`, for a restart or a lost reply; then it fails as well.
@@ -45,6 +48,7 @@ from millpond.errors import (
     LockTimeout,
     NoQuorum,
 )
+from millpond.lock.bell import Bell
 from millpond.lock.ticket import Gift, Ticket, Won
 
 if TYPE_CHECKING:
@@ -55,11 +59,8 @@ __all__ = ["Line"]
 
 _TURN = 0.005  # seconds for which a process may pass a wanted lock on among its own
 _PUSH = 0.005  # seconds in which a push reaches a rival, and its command comes back
-_REMARK = 10.0  # seconds; below MARK_TTL of the leases
-_LATE = 0.002  # seconds past a deadline before asking: Redis' own clock must have passed it
 _GRACE = 2.0  # seconds without an answer after which a wait is given up
 _RETRY = 0.03  # seconds between tries while there is no connection
-_PAUSE = 0.08  # seconds at most between asking where nothing can be watched
 _GHOST = 600.0  # seconds for which a place in a fair line that may still be ours is given back
 _ASK_AGAIN = -math.inf  # in place of a time: the answer took longer than the lease
 _NOBODY = "-"  # in place of a token, where only a mark is given up
@@ -156,6 +157,10 @@ class Line:
     # -- contending ---------------------------------------------------------------------------
 
     async def _contend(self, ticket: Ticket, *, at_once: bool, yielded: bool) -> Won:
+        async with Bell(self._store.client, self.kind) as bell:
+            return await self._ask(ticket, bell, at_once=at_once, yielded=yielded)
+
+    async def _ask(self, ticket: Ticket, bell: Bell, *, at_once: bool, yielded: bool) -> Won:
         until: float | None = None  # when a refusal is over by itself
         while True:
             try:
@@ -163,7 +168,7 @@ class Line:
                     yielded = False
                     await self._let_through()
                 elif until is not None:
-                    await self._wait(until)
+                    await bell.wait(until)
                 won = _ASK_AGAIN
                 while won is _ASK_AGAIN:
                     sent = time.monotonic()
@@ -211,22 +216,6 @@ class Line:
         if self._failing is None:
             self._failing = now
         return now - self._failing
-
-    async def _wait(self, until: float) -> None:
-        """Return when the lock is worth asking for."""
-        if not self.kind.signal:
-            await asyncio.sleep(random.uniform(_PAUSE / 4, _PAUSE))  # noqa: S311
-            return
-        async with self._store.client.watch(self.kind.signal) as watch:
-            ask_by = time.monotonic() + _REMARK
-            until = min(until, ask_by)
-            while watch.value is not None:
-                if self.kind.shows_holder and watch.expires is not None:
-                    left = watch.expires - self.loop.time()
-                    until = min(time.monotonic() + left, ask_by)
-                pause = until + _LATE - time.monotonic()
-                if pause <= 0 or not await watch.changed(pause) or not self.kind.shows_holder:
-                    return
 
     async def _let_through(self) -> None:
         """Give a rival the time that it needs to hear of our release."""
