@@ -16,6 +16,7 @@ __all__ = [
     "ClosedError",
     "CodecError",
     "ConfigError",
+    "InvalidationPending",
     "LimitExceeded",
     "LoadDeadlock",
     "LoadTimeout",
@@ -129,6 +130,28 @@ class RemoteLoadError(MillpondError):
         super().__init__(f"the loader for {key!r} failed in another process with {type_name}")
         self.key = key
         self.type_name = type_name
+
+
+class InvalidationPending(MillpondError):
+    """Redis has not acknowledged a delete, with `on_unconfirmed="raise"`.
+
+    It is kept and sent again before this process reads through the cache again; until then other
+    processes may read the old values.
+
+    Attributes:
+        keys: The Redis keys.
+    """
+
+    status_hint = 503
+
+    def __init__(self, keys: tuple[str, ...], reason: str) -> None:
+        """Name the keys and what Redis said."""
+        shown = ", ".join(repr(key) for key in keys[:3]) + (", ..." if len(keys) > 3 else "")
+        super().__init__(
+            f"Redis has not acknowledged the delete of {shown} ({reason}); it will be sent again, "
+            "and until then readers may see old values"
+        )
+        self.keys = keys
 
 
 class LockError(MillpondError):

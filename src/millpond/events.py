@@ -20,6 +20,9 @@ __all__ = [
     "EvictionPossible",
     "FillRefused",
     "Hook",
+    "InvalidationsDropped",
+    "InvalidationsLeft",
+    "InvalidationsReplayed",
     "LimitRestored",
     "LimitShadowed",
     "LimitUnavailable",
@@ -99,10 +102,31 @@ class FillRefused(Event, frozen=True, kw_only=True):
 
 
 class DeleteUnconfirmed(Event, frozen=True, kw_only=True):
-    """Redis did not acknowledge a delete: readers may see the old value until its TTL."""
+    """Redis did not acknowledge a delete: readers may see the old value until it is replayed."""
 
     keys: tuple[str, ...]
     reason: str
+
+
+class InvalidationsReplayed(Event, frozen=True, kw_only=True):
+    """Redis has acknowledged deletes that it owed us, or that it may have forgotten."""
+
+    count: int
+
+
+class InvalidationsDropped(Event, frozen=True, kw_only=True):
+    """So many unconfirmed deletes are kept that the oldest were given up; said at 1, 2, 4, ...
+
+    Readers may see the old values until their TTL ends.
+    """
+
+    count: int  # since the client was made
+
+
+class InvalidationsLeft(Event, frozen=True, kw_only=True):
+    """The client was closed while deletes were unconfirmed: only their TTL ends the old values."""
+
+    count: int
 
 
 class LockFailed(Event, frozen=True, kw_only=True):
@@ -163,11 +187,13 @@ _WARNINGS = (
     ServerLimited,
     EntryUnreadable,
     DeleteUnconfirmed,
+    InvalidationsDropped,
+    InvalidationsLeft,
     LockFailed,
     ReleaseUnconfirmed,
     EvictionPossible,
 )
-_INFO = (WireUp, LimitRestored)
+_INFO = (WireUp, InvalidationsReplayed, LimitRestored)
 
 
 def log_events(event: Event, /) -> None:

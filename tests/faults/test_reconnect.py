@@ -128,7 +128,7 @@ async def test_only_a_connection_of_the_very_same_server_is_killed(
     said = [first, second]
 
     def script(command: str) -> bytes | None:
-        return said.pop(0) if command.startswith("INFO") else None
+        return said.pop(0) if command == "INFO server" else None
 
     async with ScriptedServer(script) as server, Client.from_url(server.url) as client:
         server.sessions[0].transport.abort()

@@ -7,6 +7,7 @@ The whole protocol lives under the entry's own key, so that each step touches on
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
 from millpond.cache.decision import Found, Verdict, barred, dead
@@ -22,11 +23,11 @@ from millpond.core.keys import Keyspace
 from millpond.errors import (
     BackendError,
     ConfigError,
+    InvalidationPending,
     LoadDeadlock,
     RemoteLoadError,
     ReplyError,
 )
-from millpond.events import DeleteUnconfirmed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -40,8 +41,6 @@ __all__ = ["Cache"]
 
 T = TypeVar("T")
 D = TypeVar("D")
-
-_DELETE_BATCH = 1000  # keys in one pipeline: some tens of kilobytes
 
 
 class Cache(Generic[T]):
@@ -340,42 +339,32 @@ class Cache(Generic[T]):
         Returns:
             True if Redis acknowledged, so that no later read gives an older value. False if it
             did not (gone, hung or refusing); then a `DeleteUnconfirmed` event was emitted, and
-            readers may see the old values until their TTL ends.
+            the delete is kept and sent again: on the next connection before anything that this
+            process reads. Until then readers may see the old values.
 
         Raises:
             ConfigError: A key that cannot be one; nothing was deleted.
+            InvalidationPending: Redis did not acknowledge, with `on_unconfirmed="raise"`.
 
         Redis:
-            A DEL for each key, pipelined, at most 1,000 in a batch.
+            EVALSHA delete for each key, pipelined.
         """
         names = [self._key(key) for key in keys]
         if not names:
             return True
-        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        reasons: list[str] = []
-        chunks = [names[at : at + _DELETE_BATCH] for at in range(0, len(names), _DELETE_BATCH)]
-        waiting = len(chunks)
+        return await self._confirmed(names, self._store.delete(names))
 
-        def answered(batch: asyncio.Future[list[Any]]) -> None:
-            # Here, and not in the caller, who may be cancelled: the deletes go on, and what
-            # becomes of them is told.
-            nonlocal waiting
-            waiting -= 1
-            error = batch.exception()
-            if error is not None:
-                reasons.append(str(error))
-            if waiting:
-                return
-            if reasons:
-                self._counters.unconfirmed_deletes += len(names)
-                self._client.emit(DeleteUnconfirmed(keys=tuple(names), reason=reasons[0]))
-            if not answer.done():
-                answer.set_result(not reasons)
-
-        for chunk in chunks:
-            batch = self._client.pipeline([("DEL", name) for name in chunk])
-            batch.add_done_callback(answered)
-        return await answer
+    async def _confirmed(self, names: list[str], answer: asyncio.Future[str]) -> bool:
+        """Wait until Redis has acknowledged, and say if it has not, as the policy wants."""
+        # In a callback, for the caller may be cancelled: the deletes go on all the same.
+        if answer.done():
+            self._store.told_of_delete(names, answer)
+        else:
+            answer.add_done_callback(partial(self._store.told_of_delete, names))
+        reason = await asyncio.shield(answer)
+        if reason and self._store.raises_when_unconfirmed:
+            raise InvalidationPending(tuple(names), reason)
+        return not reason
 
     # -- the rest ---------------------------------------------------------------------------
 

@@ -37,6 +37,9 @@ class CachePolicy(msgspec.Struct, frozen=True, kw_only=True):
         on_unavailable: What reads do while Redis is out of reach. `"load"` (default): call the
             loader, one load per key and process at a time; `get` finds nothing. `"raise"`:
             raise `BackendUnavailable` or `BackendTimeout`.
+        on_unconfirmed: What deletes do that Redis has not acknowledged. They are kept and sent
+            again in any case. `"journal"` (default): return False. `"raise"`: raise
+            `InvalidationPending`.
     """
 
     jitter: Duration = 0.0
@@ -46,6 +49,7 @@ class CachePolicy(msgspec.Struct, frozen=True, kw_only=True):
     lease_ttl: Duration = 3.0
     wait_timeout: Duration = 30.0
     on_unavailable: Literal["load", "raise"] = "load"
+    on_unconfirmed: Literal["journal", "raise"] = "journal"
 
     def __post_init__(self) -> None:
         """Refuse what cannot be.
@@ -67,6 +71,10 @@ class CachePolicy(msgspec.Struct, frozen=True, kw_only=True):
         if self.on_unavailable not in ("load", "raise"):
             raise ConfigError(
                 f"on_unavailable must be 'load' or 'raise', not {self.on_unavailable!r}"
+            )
+        if self.on_unconfirmed not in ("journal", "raise"):
+            raise ConfigError(
+                f"on_unconfirmed must be 'journal' or 'raise', not {self.on_unconfirmed!r}"
             )
 
 

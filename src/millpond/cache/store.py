@@ -15,9 +15,10 @@ from millpond.cache.policy import CachePolicy, zero_or_seconds
 from millpond.cache.statistics import Counters
 from millpond.core.durations import milliseconds, seconds
 from millpond.core.entry import new_generation, pack_lease, pack_value
+from millpond.core.journal import Invalidation
 from millpond.core.scripts import Script
 from millpond.errors import BackendError, ClosedError, ConfigError, ReplyError
-from millpond.events import EntryUnreadable
+from millpond.events import DeleteUnconfirmed, EntryUnreadable
 
 if TYPE_CHECKING:
     from millpond.cache.flight import Flight
@@ -32,6 +33,7 @@ _CLAIM = Script.load("millpond.cache", "claim")
 _FILL = Script.load("millpond.cache", "fill")
 _RENEW = Script.load("millpond.cache", "renew")
 _RELEASE = Script.load("millpond.cache", "release")
+_DELETE = Script.load("millpond.cache", "delete")
 _STORE = Script.load("millpond.cache", "store")
 
 # The server is there and refuses to write: the same to a reader as if it were gone.
@@ -67,6 +69,7 @@ class Store(Generic[T]):
         self.codec = codec
         self.flights: dict[str, Flight[T]] = {}
         self.counters = Counters()
+        self.raises_when_unconfirmed = policy.on_unconfirmed == "raise"
         self.raises_when_unavailable = policy.on_unavailable == "raise"
         self.load_timeout = seconds(policy.load_timeout, "load_timeout")
         self.wait_timeout = seconds(policy.wait_timeout, "wait_timeout")
@@ -180,6 +183,20 @@ class Store(Generic[T]):
         """
         entry, lifetime = self.entry(new_generation(), payload, ttl)
         return bool(await self.client.run(_STORE, keys=[key], args=[entry, lifetime]))
+
+    def delete(self, names: list[str]) -> asyncio.Future[str]:
+        """Remove what is under these keys; the answer is "", or why Redis has not confirmed it.
+
+        Redis: one EVALSHA for each.
+        """
+        return self.client.invalidate([Invalidation(_DELETE, (name,)) for name in names])
+
+    def told_of_delete(self, names: list[str], answer: asyncio.Future[str]) -> None:
+        """Count and tell of a delete that Redis has not acknowledged."""
+        reason = answer.result()
+        if reason:
+            self.counters.unconfirmed_deletes += len(names)
+            self.client.emit(DeleteUnconfirmed(keys=tuple(names), reason=reason))
 
     def release(self, key: str, generation: bytes) -> None:
         """Give up our lease, without waiting; a lost command costs the lease's time."""

@@ -61,6 +61,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     supervisor: Supervisor
     watches: Watches
     on_lane: Callable[[Lane], None]
+    on_rewind: Callable[[], None]
     emit: Callable[[Event], None]
 
 
@@ -141,6 +142,7 @@ class WireBackend:
             on_push=host.watches.pushed,
             on_gap=host.watches.wake_all,
             on_lane=host.on_lane,
+            on_rewind=host.on_rewind,
             emit=host.emit,
         )
         await self._link.open()

@@ -20,7 +20,9 @@ from millpond.core.commands import Arg, check
 from millpond.core.durations import seconds
 from millpond.core.exchange import Exchange
 from millpond.core.inherited import Inherited, forget, remember
+from millpond.core.journal import Invalidation, Journal
 from millpond.core.keys import Keyspace
+from millpond.core.link import Refusing
 from millpond.core.loops import running_loop, stay_on
 from millpond.core.opening import (
     COMMAND_TIMEOUT,
@@ -59,6 +61,7 @@ class ClientStatistics(msgspec.Struct, frozen=True, kw_only=True):
     mean_batch: float  # commands in a write
     in_flight: int  # commands that wait for a reply
     reconnects: int
+    journal: int  # deletes that Redis has not acknowledged yet
     state: str  # "closed", "up", "down", "trial": see the page on outages
 
 
@@ -86,6 +89,7 @@ class Client:
         self._own_watches = Watches()
         self._watches = self._own_watches
         self._supervisor = Supervisor()
+        self._journal = Journal(self.emit)
 
     @classmethod
     def from_url(
@@ -207,6 +211,7 @@ class Client:
             supervisor=self._supervisor,
             watches=self._watches,
             on_lane=self._use,
+            on_rewind=self._journal.rewound,
             emit=self.emit,
         )
         remember(self)
@@ -248,12 +253,14 @@ class Client:
             await self._supervisor.aclose()
         finally:
             self._lane = None  # from here on nobody would be answered
+            self._journal.disconnected()
             vars(self).pop("call", None)
             try:
                 await self._backend.aclose()
             finally:
                 self._detach()
                 self._watches.wake_all()
+                self._journal.closed()
                 closing.set_result(None)
 
     def _use(self, lane: Lane) -> None:
@@ -267,6 +274,10 @@ class Client:
             lane.moved = partial(Client.call, self)  # for who keeps `call = client.call`
         else:
             vars(self).pop("call", None)
+        if isinstance(lane, Refusing):
+            self._journal.disconnected()
+        else:
+            self._journal.connected(lane)
 
     def forked(self) -> None:
         """Let go of a connection that belongs to the parent process."""
@@ -374,6 +385,23 @@ class Client:
         lane.group([("EVALSHA", script.sha, *tail)], (Retry(future, again),))
         return future
 
+    def invalidate(self, invalidations: Sequence[Invalidation]) -> asyncio.Future[str]:
+        """Have Redis forget something, now or as soon as it can be told.
+
+        What is not acknowledged is kept, and sent again before anything else whenever a
+        connection is there. Cancelling the future takes nothing back.
+
+        Returns:
+            A future, which never fails: `""` when Redis has acknowledged everything, or else the
+            reason why it has not.
+
+        Raises:
+            ClosedError: The client is not open.
+            ConfigError: Another event loop.
+        """
+        loop, lane = self._bound()
+        return self._journal.send(loop, lane, invalidations)
+
     # -- watching ---------------------------------------------------------------------------
 
     def watch(self, key: str, *, before_read: Callable[[], None] | None = None) -> Watch:
@@ -456,6 +484,7 @@ class Client:
             mean_batch=counts.commands / counts.batches if counts.batches else 0.0,
             in_flight=counts.in_flight,
             reconnects=counts.reconnects,
+            journal=len(self._journal),
             state=counts.state if self._loop is not None else "closed",
         )
 

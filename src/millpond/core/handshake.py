@@ -32,9 +32,18 @@ class Greeting(msgspec.Struct, frozen=True, kw_only=True):
 
     server: str  # "valkey 9.1.2"
     run_id: str  # "": not told
+    replication_id: str  # "": not told
     client_id: int  # 0: not told
     resp3: bool
     push: bool  # whether CLIENT TRACKING could be switched on
+
+    def same_history(self, later: Greeting) -> bool:
+        """Tell whether what this server acknowledged is known to have happened to a later one.
+
+        A restart changes the run id; a full synchronisation from another master, the replication
+        id.
+        """
+        return self.run_id == later.run_id != "" and self.replication_id == later.replication_id
 
 
 async def greet(
@@ -74,7 +83,14 @@ async def greet(
         await _end_old(ask, before, limited)
     push = resp3 and await _track(ask, limited)
     await _ping(ask)
-    return Greeting(server=server, run_id=run_id, client_id=client_id, resp3=resp3, push=push)
+    return Greeting(
+        server=server,
+        run_id=run_id,
+        replication_id=await _replication_id(ask),
+        client_id=client_id,
+        resp3=resp3,
+        push=push,
+    )
 
 
 class _Asker:
@@ -149,9 +165,7 @@ async def _identify(ask: _Asker, address: Address) -> tuple[str, str]:
         raise
     if not isinstance(text, bytes):
         raise BackendUnavailable(f"what listens at {address} does not answer like Redis")
-    fields = dict(
-        line.split(":", 1) for line in text.decode("utf-8", "replace").splitlines() if ":" in line
-    )
+    fields = _fields(text)
     version = fields.get("redis_version")
     if version is None:
         return "unknown", ""
@@ -164,6 +178,20 @@ async def _identify(ask: _Asker, address: Address) -> tuple[str, str]:
     name = fields.get("server_name", "redis")
     shown = fields.get(f"{name}_version", version)
     return f"{name} {shown}", fields.get("run_id", "")
+
+
+async def _replication_id(ask: _Asker) -> str:
+    """Read which history of writes the server continues; `""` if it does not say."""
+    try:
+        text = await ask("INFO", "replication")
+    except ReplyError:
+        return ""
+    return _fields(text).get("master_replid", "") if isinstance(text, bytes) else ""
+
+
+def _fields(text: bytes) -> dict[str, str]:
+    lines = text.decode("utf-8", "replace").splitlines()
+    return dict(line.split(":", 1) for line in lines if ":" in line)
 
 
 async def _end_old(ask: _Asker, before: Greeting, limited: Callable[[str, str], None]) -> None:

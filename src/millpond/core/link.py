@@ -95,6 +95,7 @@ class Link:
         on_push: Callable[[list[Any]], None],
         on_gap: Callable[[], None],
         on_lane: Callable[[Lane], None],
+        on_rewind: Callable[[], None],
         emit: Callable[[Event], None],
     ) -> None:
         """Prepare, on the running loop; `open` connects.
@@ -109,6 +110,7 @@ class Link:
             on_push: Gets pushes.
             on_gap: Called whenever pushes may have been missed: at every loss and every start.
             on_lane: Told where calls go, at every change.
+            on_rewind: Called before that, when this server may not have what the last one had.
             emit: Takes events.
         """
         self._address = address
@@ -120,6 +122,7 @@ class Link:
         self._on_push = on_push
         self._on_gap = on_gap
         self._on_lane = on_lane
+        self._on_rewind = on_rewind
         self._emit = emit
         self._loop = asyncio.get_running_loop()
         self._wire: Wire | None = None
@@ -248,6 +251,8 @@ class Link:
     def _up(self, wire: Wire, greeting: Greeting, *, trial: bool) -> None:
         self._wire = wire
         self._lost = self._loop.create_future()
+        if self.greeting is not None and not self.greeting.same_history(greeting):
+            self._on_rewind()
         self.greeting = greeting
         self._up_at = self._loop.time()
         self.reconnects += 1
