@@ -6,6 +6,7 @@ from millpond.cache.cache import Cache
 from millpond.cache.missing import MISSING, Missing
 from millpond.cache.policy import CachePolicy
 from millpond.cache.statistics import CacheStatistics
+from millpond.cache.writing import Write
 from millpond.core.client import Client, ClientStatistics
 from millpond.core.keys import Key
 from millpond.core.scripts import Script
@@ -46,10 +47,12 @@ from millpond.events import (
     LoadFinished,
     LoadUnleased,
     LockFailed,
+    MarkRemoved,
     ReleaseUnconfirmed,
     ServerLimited,
     WireDown,
     WireUp,
+    WriteUnconfirmed,
     log_events,
 )
 from millpond.limit.concurrency import Concurrency, Full, Slot
@@ -88,6 +91,7 @@ __all__ = [
     "Slot",
     "TokenBucket",
     "Watch",
+    "Write",
     "hit_all",
     # errors
     "BackendError",
@@ -124,9 +128,11 @@ __all__ = [
     "LoadFinished",
     "LoadUnleased",
     "LockFailed",
+    "MarkRemoved",
     "ReleaseUnconfirmed",
     "ServerLimited",
     "WireDown",
     "WireUp",
+    "WriteUnconfirmed",
     "log_events",
 ]

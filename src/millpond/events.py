@@ -30,10 +30,12 @@ __all__ = [
     "LoadFinished",
     "LoadUnleased",
     "LockFailed",
+    "MarkRemoved",
     "ReleaseUnconfirmed",
     "ServerLimited",
     "WireDown",
     "WireUp",
+    "WriteUnconfirmed",
     "log_events",
 ]
 
@@ -91,14 +93,15 @@ class LoadUnleased(Event, frozen=True, kw_only=True):
     """A value was loaded without the fleet's lease, and will not be stored."""
 
     key: str
-    reason: str  # "unavailable", "wait_timeout", "foreign type", "newer version"
+    reason: str  # "unavailable", "wait_timeout", "being written", "foreign type", "newer version"
 
 
 class FillRefused(Event, frozen=True, kw_only=True):
-    """The key no longer carried the load's lease, so the value was not stored."""
+    """The key no longer carried the load's lease, or a writer's mark alone: nothing was stored."""
 
     key: str
-    reason: str  # "revoked": deleted, replaced, evicted or expired; "unavailable": unknown
+    reason: str  # "revoked": deleted, replaced, evicted or expired; "unavailable": unknown;
+    # "overlapped": others wrote beside a `writing()`, or may have
 
 
 class DeleteUnconfirmed(Event, frozen=True, kw_only=True):
@@ -106,6 +109,26 @@ class DeleteUnconfirmed(Event, frozen=True, kw_only=True):
 
     keys: tuple[str, ...]
     reason: str
+
+
+class WriteUnconfirmed(Event, frozen=True, kw_only=True):
+    """Redis did not acknowledge the end of a `writing()`: its mark ends by itself.
+
+    The keys are deleted as soon as Redis can be told; until then readers load past the cache.
+    """
+
+    keys: tuple[str, ...]
+    reason: str
+
+
+class MarkRemoved(Event, frozen=True, kw_only=True):
+    """A delete met a write mark, and the server had no memory to note it there: it removed both.
+
+    The writer marks the key again with its next renewal, and removes what is there when it ends;
+    should its process be killed before, an old value may be stored until its TTL ends.
+    """
+
+    key: str
 
 
 class InvalidationsReplayed(Event, frozen=True, kw_only=True):
@@ -187,6 +210,8 @@ _WARNINGS = (
     ServerLimited,
     EntryUnreadable,
     DeleteUnconfirmed,
+    WriteUnconfirmed,
+    MarkRemoved,
     InvalidationsDropped,
     InvalidationsLeft,
     LockFailed,

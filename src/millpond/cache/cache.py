@@ -7,15 +7,18 @@ The whole protocol lives under the entry's own key, so that each step touches on
 from __future__ import annotations
 
 import asyncio
+import math
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
+from millpond.cache.batches import BATCH, batched, gathered
 from millpond.cache.decision import Found, Verdict, barred, dead
 from millpond.cache.flight import Flight, Landed, StartOver
 from millpond.cache.missing import MISSING, Missing
 from millpond.cache.policy import CachePolicy
-from millpond.cache.store import Store, cannot_write
+from millpond.cache.store import NO_VALUE, Store, cannot_write
 from millpond.cache.waiting import current, would_deadlock
+from millpond.cache.writing import Writing
 from millpond.core.codec import Codec
 from millpond.core.durations import milliseconds
 from millpond.core.entry import HEAD_SIZE, Unreadable
@@ -30,7 +33,7 @@ from millpond.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
     from datetime import timedelta
 
     from millpond.cache.statistics import CacheStatistics
@@ -41,6 +44,7 @@ __all__ = ["Cache"]
 
 T = TypeVar("T")
 D = TypeVar("D")
+K = TypeVar("K", bound="Key")
 
 
 class Cache(Generic[T]):
@@ -317,15 +321,111 @@ class Cache(Generic[T]):
         Redis:
             EVALSHA store.
         """
-        name = self._key(key)
-        lifetime = None if ttl is None else self._store.checked(milliseconds(ttl, "ttl"))
-        payload = self._store.encode(value)
+        return await self.set_many({key: value}, ttl=ttl)
+
+    async def set_many(
+        self, values: Mapping[K, T], *, ttl: float | timedelta | None = None
+    ) -> bool:
+        """Store many values over whatever is there, each as `set` does.
+
+        All are encoded before the first is sent. They are sent in batches; a caller who is
+        cancelled has stored some of them.
+
+        Args:
+            values: By key.
+            ttl: Seconds or timedelta for these values; None: the cache's.
+
+        Returns:
+            Whether every one was stored; see `set` for why one may not be.
+
+        Raises:
+            ConfigError: A key or TTL that cannot be one; nothing was stored.
+            CodecError: A value cannot be encoded as the cache's type; nothing was stored.
+            BackendUnavailable: Redis is out of reach, with `on_unavailable="raise"`.
+            BackendTimeout: The same, where it did not answer.
+
+        Redis:
+            EVALSHA store for each, pipelined, at most 500 at a time.
+        """
+        store = self._store
+        lifetime = None if ttl is None else store.checked(milliseconds(ttl, "ttl"))
+        encoded = [(self._key(key), store.encode(value)) for key, value in values.items()]
+        stored = True
         try:
-            return await self._store.store(name, payload, lifetime)
+            for some in batched(encoded, BATCH):
+                replies = await gathered(
+                    [store.store(name, payload, lifetime) for name, payload in some]
+                )
+                stored = stored and all(replies)
+        except BackendError as error:
+            if store.raises_when_unavailable or not cannot_write(error):
+                raise
+            return False
+        return stored
+
+    async def touch(self, *keys: Key, ttl: float | timedelta | None = None) -> int:
+        """Give values that are there a new time to live, counted from now.
+
+        Leases, write marks, errors and values of other versions are left alone. It does not make
+        a value any fresher.
+
+        Args:
+            keys: Their keys.
+            ttl: Seconds or timedelta; None: the cache's, less up to its `jitter`.
+
+        Returns:
+            How many were there. With Redis out of reach (and `on_unavailable="load"`) 0.
+
+        Raises:
+            ConfigError: A key or TTL that cannot be one; nothing was touched.
+            BackendUnavailable: Redis is out of reach, with `on_unavailable="raise"`.
+            BackendTimeout: The same, where it did not answer.
+
+        Redis:
+            EVALSHA touch for each, pipelined, at most 500 at a time.
+        """
+        store = self._store
+        lifetime = None if ttl is None else store.checked(milliseconds(ttl, "ttl"))
+        names = [self._key(key) for key in keys]
+        there = 0
+        try:
+            for some in batched(names, BATCH):
+                left = await gathered(
+                    [store.touch(name, store.lifetime(b"", lifetime)) for name in some]
+                )
+                there += sum(one != NO_VALUE for one in left)
+        except BackendError as error:
+            if store.raises_when_unavailable or not cannot_write(error):
+                raise
+            return 0
+        return there
+
+    async def ttl(self, key: Key) -> float | None:
+        """Tell how many seconds a value has left.
+
+        Returns:
+            Seconds, infinite for a value that somebody has made to stay (`PERSIST`); None if
+            there is no value of this cache: nothing at all, a load under way, a write, an error.
+            None too with Redis out of reach (and `on_unavailable="load"`).
+
+        Raises:
+            ConfigError: A key that cannot be one.
+            BackendUnavailable: Redis is out of reach, with `on_unavailable="raise"`.
+            BackendTimeout: The same, where it did not answer.
+
+        Redis:
+            EVALSHA touch.
+        """
+        name = self._key(key)
+        try:
+            left = await self._store.touch(name, None)
         except BackendError as error:
             if self._store.raises_when_unavailable or not cannot_write(error):
                 raise
-            return False
+            return None
+        if left == NO_VALUE:
+            return None
+        return math.inf if left < 0 else left / 1000
 
     async def delete(self, *keys: Key) -> bool:
         """Remove values, and revoke every load of them that is under way, in any process.
@@ -365,6 +465,40 @@ class Cache(Generic[T]):
         if reason and self._store.raises_when_unconfirmed:
             raise InvalidationPending(tuple(names), reason)
         return not reason
+
+    def writing(self, *keys: Key) -> Writing[T]:
+        """Mark keys as being written for as long as a block runs: commit inside it.
+
+        `async with users.writing(42) as write:` and, for write-through, `write.set(user)`; of
+        several keys `write.set(key, user)`. While the block runs, readers load past the cache and
+        store nothing. When it ends, the keys are deleted; or what was set is stored, unless others
+        wrote them meanwhile, or the block raised. It is renewed however long the block takes.
+
+        Stricter than `delete` after a commit: a process that is killed between the two, or cut
+        off from Redis, leaves nothing stale either, provided that `CachePolicy.write_timeout` is
+        long enough and that nobody else removes the mark (`DEL` from outside, `FLUSHALL`, an
+        eviction, a failover that loses it).
+
+        Args:
+            keys: Their keys, one at least.
+
+        Returns:
+            The block, for `async with`; it gives a `Write`. Entering raises `BackendUnavailable`
+            if Redis has not confirmed every mark, and the body does not run. Leaving returns even
+            if Redis does not answer: then a `WriteUnconfirmed` event was emitted, and a delete is
+            kept and sent again.
+
+        Raises:
+            ConfigError: No key, or one that cannot be one.
+
+        Redis:
+            Entering: EVALSHA mark for each key, pipelined. Leaving: EVALSHA leave for each.
+            Every third of `write_timeout`: EVALSHA mark for each.
+        """
+        names = list(dict.fromkeys(self._key(key) for key in keys))
+        if not names:
+            raise ConfigError("writing() without keys marks nothing; name the keys that change")
+        return Writing(self._store, names, self._key)
 
     # -- the rest ---------------------------------------------------------------------------
 

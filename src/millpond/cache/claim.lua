@@ -10,7 +10,8 @@
 --          {0, bytes, pttl}   what is there instead, and its milliseconds (-1: for ever)
 --          an error           WRONGTYPE: somebody else's structure, which is left alone
 --
--- O(1), or O(n) in the foreign bytes. A live lease and a write mark are never replaced.
+-- O(1), or O(n) in the foreign bytes. A live lease and a living write mark are never replaced; a
+-- mark whose writers have all lapsed is nobody's.
 local key, lease = KEYS[1], ARGV[1]
 local held = redis.pcall('GET', key)
 if type(held) == 'table' then
@@ -26,12 +27,17 @@ if held then
   local lease_here = kind == 'l' and #held == 19 and string.byte(held, 5) == 0
   local left = redis.call('PTTL', key)
   -- A lease without an end (somebody's PERSIST, a RESTORE) is nobody's: its holder renews with one.
-  local alive = kind == 'w' or (lease_here and left >= 0)
+  local alive = lease_here and left >= 0
   local seen = lease_here and left < 0
   if ARGV[3] == 'g' then
     seen = ours and generation == ARGV[4]
   elseif ARGV[3] == 'b' then
     seen = held == ARGV[4]
+  end
+  if kind == 'w' then
+    local _, writers = living(held, '')
+    alive = writers ~= ''
+    seen = not alive
   end
   if alive or not seen then
     return {0, held, left}

@@ -34,6 +34,10 @@ class CachePolicy(msgspec.Struct, frozen=True, kw_only=True):
             that stalls for longer loses its lease.
         wait_timeout: How long callers wait for a load elsewhere before they load for themselves,
             storing nothing. Default 30 s, as `load_timeout`.
+        write_timeout: How long the mark of a `writing()` outlives its process, or its way to Redis:
+            it is renewed at a third, so two thirds of it must be more than a commit may take in
+            the database once it was sent. Default 30 s. It does not limit the block. After a
+            writer was killed, readers load past the cache for that long.
         on_unavailable: What reads do while Redis is out of reach. `"load"` (default): call the
             loader, one load per key and process at a time; `get` finds nothing. `"raise"`:
             raise `BackendUnavailable` or `BackendTimeout`.
@@ -48,6 +52,7 @@ class CachePolicy(msgspec.Struct, frozen=True, kw_only=True):
     load_timeout: Duration = 30.0
     lease_ttl: Duration = 3.0
     wait_timeout: Duration = 30.0
+    write_timeout: Duration = 30.0
     on_unavailable: Literal["load", "raise"] = "load"
     on_unconfirmed: Literal["journal", "raise"] = "journal"
 
@@ -57,7 +62,7 @@ class CachePolicy(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             ConfigError: Naming the option and the fix.
         """
-        for name in ("load_timeout", "lease_ttl", "wait_timeout"):
+        for name in ("load_timeout", "lease_ttl", "wait_timeout", "write_timeout"):
             seconds(getattr(self, name), name)
         if self.none_ttl is not None:
             seconds(self.none_ttl, "none_ttl")
@@ -67,6 +72,11 @@ class CachePolicy(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigError(
                 f"lease_ttl={self.lease_ttl} is shorter than {_SHORTEST_LEASE} s, less than a "
                 "busy event loop may stall; it does not limit loads, which renew it"
+            )
+        if seconds(self.write_timeout, "write_timeout") < _SHORTEST_LEASE:
+            raise ConfigError(
+                f"write_timeout={self.write_timeout} is shorter than {_SHORTEST_LEASE} s; two "
+                "thirds of it must be more than a commit may take"
             )
         if self.on_unavailable not in ("load", "raise"):
             raise ConfigError(

@@ -8,34 +8,46 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from millpond.cache.decision import Found, Seen, Verdict, judge
 from millpond.cache.policy import CachePolicy, zero_or_seconds
 from millpond.cache.statistics import Counters
 from millpond.core.durations import milliseconds, seconds
-from millpond.core.entry import new_generation, pack_lease, pack_value
-from millpond.core.journal import Invalidation
+from millpond.core.entry import new_generation, pack_lease, pack_mark, pack_value
+from millpond.core.journal import First, Invalidation
 from millpond.core.scripts import Script
 from millpond.errors import BackendError, ClosedError, ConfigError, ReplyError
-from millpond.events import DeleteUnconfirmed, EntryUnreadable
+from millpond.events import (
+    DeleteUnconfirmed,
+    EntryUnreadable,
+    FillRefused,
+    MarkRemoved,
+    WriteUnconfirmed,
+)
 
 if TYPE_CHECKING:
     from millpond.cache.flight import Flight
     from millpond.core.client import Client
     from millpond.core.codec import Codec
 
-__all__ = ["Lease", "Store", "cannot_write"]
+__all__ = ["NO_VALUE", "Lease", "Store", "cannot_write"]
 
 T = TypeVar("T")
 
-_CLAIM = Script.load("millpond.cache", "claim")
+_CLAIM = Script.load("millpond.cache", "claim", after=("writers",))
 _FILL = Script.load("millpond.cache", "fill")
 _RENEW = Script.load("millpond.cache", "renew")
 _RELEASE = Script.load("millpond.cache", "release")
-_DELETE = Script.load("millpond.cache", "delete")
-_STORE = Script.load("millpond.cache", "store")
+_DELETE = Script.load("millpond.cache", "delete", after=("writers",))
+_STORE = Script.load("millpond.cache", "store", after=("writers",))
+_MARK = Script.load("millpond.cache", "mark", after=("writers",))
+_LEAVE = Script.load("millpond.cache", "leave", after=("writers",))
+_TOUCH = Script.load("millpond.cache", "touch")
 
+NO_VALUE = -2  # what the touch script says
+_WITHOUT_MEMORY = 2  # what the delete script says
 # The server is there and refuses to write: the same to a reader as if it were gone.
 _CANNOT_WRITE = frozenset(("OOM", "MISCONF", "BUSY", "NOREPLICAS"))
 
@@ -75,6 +87,7 @@ class Store(Generic[T]):
         self.wait_timeout = seconds(policy.wait_timeout, "wait_timeout")
         self.error_ttl = _milliseconds_or_zero(policy.error_ttl, "error_ttl")
         self._lease_ms = milliseconds(policy.lease_ttl, "lease_ttl")
+        self.write_ms = milliseconds(policy.write_timeout, "write_timeout")
         self._jitter = _milliseconds_or_zero(policy.jitter, "jitter")
         self._ttl = self.checked(ttl)
         none_ttl = policy.none_ttl
@@ -176,20 +189,31 @@ class Store(Generic[T]):
         """
         return bool(await self.client.run(_FILL, keys=[key], args=[generation, entry, ttl]))
 
-    async def store(self, key: str, payload: bytes | None, ttl: int | None) -> bool:
-        """Put a value over whatever is there; False: a newer version's, or a write mark.
+    def store(self, key: str, payload: bytes | None, ttl: int | None) -> asyncio.Future[int]:
+        """Put a value over whatever is there; 0: a newer version's, or a write mark.
 
         Redis: one EVALSHA.
         """
         entry, lifetime = self.entry(new_generation(), payload, ttl)
-        return bool(await self.client.run(_STORE, keys=[key], args=[entry, lifetime]))
+        return self.client.run(_STORE, keys=[key], args=[entry, lifetime])
 
     def delete(self, names: list[str]) -> asyncio.Future[str]:
         """Remove what is under these keys; the answer is "", or why Redis has not confirmed it.
 
         Redis: one EVALSHA for each.
         """
-        return self.client.invalidate([Invalidation(_DELETE, (name,)) for name in names])
+        return self.client.invalidate(
+            [
+                Invalidation(
+                    _DELETE, (name,), first=First(_DELETE, (), partial(self._deleted, name))
+                )
+                for name in names
+            ]
+        )
+
+    def _deleted(self, name: str, reply: int) -> None:
+        if reply == _WITHOUT_MEMORY:
+            self.client.emit(MarkRemoved(key=name))
 
     def told_of_delete(self, names: list[str], answer: asyncio.Future[str]) -> None:
         """Count and tell of a delete that Redis has not acknowledged."""
@@ -197,6 +221,60 @@ class Store(Generic[T]):
         if reason:
             self.counters.unconfirmed_deletes += len(names)
             self.client.emit(DeleteUnconfirmed(keys=tuple(names), reason=reason))
+
+    def mark(self, key: str, token: bytes, *, renewal: bool) -> asyncio.Future[int]:
+        """Put a write mark, or prolong our part in it.
+
+        Redis: one EVALSHA.
+        """
+        head = pack_mark(token, self.version, self.fingerprint)
+        args = (head, token, self.write_ms, "1" if renewal else "")
+        return self.client.run(_MARK, keys=[key], args=args)
+
+    def unmark(self, key: str, token: bytes) -> None:
+        """Take back a mark under which nothing was written, without waiting."""
+        try:
+            future = self.client.run(_LEAVE, keys=[key], args=[token, b"", 0])
+        except (ClosedError, ConfigError):
+            return
+        future.add_done_callback(_consumed)
+
+    def leave(
+        self, names: list[str], token: bytes, entries: dict[str, tuple[bytes, int]]
+    ) -> asyncio.Future[str]:
+        """End our part in the marks: store these entries where nobody interfered, else delete.
+
+        The answer is "", or why Redis has not confirmed it. What is said again later is a delete.
+
+        Redis: one EVALSHA for each.
+        """
+        invalidations: list[Invalidation] = []
+        for name in names:
+            entry, ttl = entries.get(name, (b"", 0))
+            told = partial(self._left, name) if entry else None
+            first = First(_LEAVE, (token, entry, ttl), told)
+            invalidations.append(Invalidation(_DELETE, (name,), first=first))
+        return self.client.invalidate(invalidations)
+
+    def _left(self, name: str, stored: int) -> None:
+        if not stored:
+            self.counters.refused_fills += 1
+            self.client.emit(FillRefused(key=name, reason="overlapped"))
+
+    def told_of_leave(self, names: list[str], answer: asyncio.Future[str]) -> None:
+        """Count and tell of a leave that Redis has not acknowledged."""
+        reason = answer.result()
+        if reason:
+            self.counters.unconfirmed_deletes += len(names)
+            self.client.emit(WriteUnconfirmed(keys=tuple(names), reason=reason))
+
+    def touch(self, key: str, ttl: int | None) -> asyncio.Future[int]:
+        """Give a value another time to live, or none; its milliseconds then, -1 for ever, -2: none.
+
+        Redis: one EVALSHA.
+        """
+        kind = pack_mark(b"", self.version, self.fingerprint)[5:11]
+        return self.client.run(_TOUCH, keys=[key], args=[kind, "" if ttl is None else ttl])
 
     def release(self, key: str, generation: bytes) -> None:
         """Give up our lease, without waiting; a lost command costs the lease's time."""

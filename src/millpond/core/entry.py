@@ -9,6 +9,7 @@ hit by one `startswith` (`hit_prefix`). Integers are unsigned and big-endian.
 | 2      | byte(raw, 3)     | header version, 1                                              |
 | 3      | sub(raw, 4, 4)   | kind: `v` value, `l` lease, `e` error, `w` write mark          |
 | 4      | byte(raw, 5)     | flags: 1 value is None, 2 zstd, 4 tags, 8 for waiters only     |
+|        |                  | flags of a write mark: 1 overlap                               |
 | 5-6    | sub(raw, 6, 7)   | u16 version, the user's `version=`                             |
 | 7-10   | sub(raw, 8, 11)  | u32 fingerprint of the type                                    |
 | 11-18  | sub(raw, 12, 19) | generation, 8 random bytes                                     |
@@ -21,11 +22,14 @@ hit by one `startswith` (`hit_prefix`). Integers are unsigned and big-endian.
 A lease is the first 19 bytes and nothing else. Values and errors have all 39; a value's payload is
 its codec's (empty when the None flag is set), an error's is the exception's type name in UTF-8.
 
-Reserved for what is to come: the kind `w`, the flags 2 and 4 (a section of tag versions will stand
+A write mark is the first 19 bytes, and then for each writer 21: its token of 8 bytes and 13
+decimal digits, its deadline in milliseconds of the server's clock. Only scripts, which have that
+clock, tell who of them has lapsed; a reader knows no more than that somebody writes, or did.
+
+Reserved for what is to come: the flags 2 and 4 (a section of tag versions will stand
 between header and payload), the refresh claim. What is not understood is never guessed at: another
 header version, an unknown kind and a flag that this version does not know make an entry
-*unreadable*, which is a miss. A write mark alone is recognised without being understood, so that
-no reader takes it for rubbish that it may claim.
+*unreadable*, which is a miss.
 
 What is unreadable can still be claimed: by its generation where it begins with this magic and
 header version and is long enough to have one (`generation_of`), else by all of its bytes.
@@ -54,6 +58,7 @@ __all__ = [
     "new_generation",
     "pack_error",
     "pack_lease",
+    "pack_mark",
     "pack_value",
     "parse",
 ]
@@ -157,6 +162,11 @@ def hit_prefix(version: int, fingerprint: int, *, flags: int = 0) -> bytes:
 def pack_lease(generation: bytes, version: int, fingerprint: int) -> bytes:
     """Return a lease: 19 bytes."""
     return _LEASE.pack(_START, b"l", 0, version, fingerprint, generation)
+
+
+def pack_mark(generation: bytes, version: int, fingerprint: int) -> bytes:
+    """Return a write mark without writers: 19 bytes."""
+    return _LEASE.pack(_START, b"w", 0, version, fingerprint, generation)
 
 
 def pack_value(

@@ -39,12 +39,23 @@ if TYPE_CHECKING:
     from millpond.core.scripts import Script
     from millpond.events import Event
 
-__all__ = ["Invalidation", "Journal"]
+__all__ = ["First", "Invalidation", "Journal"]
 
 _MOST = 10_000  # invalidations: some megabytes
 _MINUTE = 60.0  # seconds
 _AGAIN = 1.0  # seconds between tries while Redis is there and refuses
 _GROUP = 500  # commands queued without a gap
+
+
+class First(NamedTuple):
+    """What an invalidation is sent as the first time, where that is another script of its keys.
+
+    It must forget as much. Only its reply is told, and nothing of it is kept.
+    """
+
+    script: Script
+    args: tuple[str | bytes | int, ...] = ()
+    told: Callable[[Any], None] | None = None
 
 
 class Invalidation(NamedTuple):
@@ -53,6 +64,7 @@ class Invalidation(NamedTuple):
     script: Script
     keys: tuple[str, ...]
     args: tuple[str | bytes | int, ...] = ()
+    first: First | None = None
 
     @property
     def subject(self) -> tuple[str, ...]:
@@ -98,7 +110,8 @@ class Journal:
         if not invalidations:
             answer.set_result("")
         for invalidation in invalidations:
-            delivery = _Delivery(self, self._issued(invalidation), invalidation, lane, tally)
+            first, kept = invalidation.first, invalidation._replace(first=None)
+            delivery = _Delivery(self, (self._issued(kept), kept), lane, tally, first)
             lane.group([delivery.by_digest()], (delivery,))
         return answer
 
@@ -182,7 +195,7 @@ class Journal:
             commands: list[tuple[Arg, ...]] = []
             deliveries: list[_Delivery] = []
             for number, invalidation in records[at : at + _GROUP]:
-                delivery = _Delivery(self, number, invalidation, lane, tally)
+                delivery = _Delivery(self, (number, invalidation), lane, tally)
                 sha = invalidation.script.sha
                 commands.append(delivery.by_digest() if sha in known else delivery.by_source())
                 known.add(sha)
@@ -229,21 +242,26 @@ class _Tally:
 class _Delivery:
     """The place of one invalidation in the queue of replies; nobody can cancel it."""
 
-    __slots__ = ("_invalidation", "_journal", "_lane", "_number", "_tally")
+    __slots__ = ("_first", "_invalidation", "_journal", "_lane", "_number", "_tally")
 
     def __init__(
-        self, journal: Journal, number: int, invalidation: Invalidation, lane: Lane, tally: _Tally
+        self,
+        journal: Journal,
+        record: tuple[int, Invalidation],
+        lane: Lane,
+        tally: _Tally,
+        first: First | None = None,
     ) -> None:
+        self._first = first
         self._journal = journal
-        self._number = number
-        self._invalidation = invalidation
+        self._number, self._invalidation = record
         self._lane = lane
         self._tally = tally
 
     def by_digest(self) -> tuple[Arg, ...]:
         """Return the command, for a server that knows the script."""
-        _, keys, args = self._parts()
-        return ("EVALSHA", self._invalidation.script.sha, len(keys), *keys, *args)
+        script, keys, args = self._parts()
+        return ("EVALSHA", script.sha, len(keys), *keys, *args)
 
     def by_source(self) -> tuple[Arg, ...]:
         """Return the command, for any server."""
@@ -251,15 +269,17 @@ class _Delivery:
         return ("EVAL", script.source, len(keys), *keys, *args)
 
     def _parts(self) -> tuple[Script, tuple[str, ...], tuple[Arg, ...]]:
-        invalidation = self._invalidation
-        return invalidation.script, invalidation.keys, invalidation.args
+        said, keys = self._first or self._invalidation, self._invalidation.keys
+        return said.script, keys, said.args
 
     def done(self) -> bool:
         """Never: it goes out whoever has lost interest."""
         return False
 
-    def set_result(self, _result: Any, /) -> None:
+    def set_result(self, result: Any, /) -> None:
         """Take the acknowledgement."""
+        if self._first is not None and self._first.told is not None:
+            self._first.told(result)
         self._journal.acknowledged(self._number, self._invalidation)
         self._tally.count(None)
 

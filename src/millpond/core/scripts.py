@@ -31,9 +31,17 @@ class Script:
         self.sha = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
 
     @classmethod
-    def load(cls, package: str, name: str) -> Script:
-        """Read `name`.lua from an installed package, such as `millpond.cache`."""
-        return cls(files(package).joinpath(f"{name}.lua").read_text("utf-8"), name=name)
+    def load(cls, package: str, name: str, *, after: tuple[str, ...] = ()) -> Script:
+        """Read `name`.lua from an installed package, such as `millpond.cache`.
+
+        Args:
+            package: Where the files are.
+            name: The file, without its ending.
+            after: Files whose functions it uses, which come before it.
+        """
+        folder = files(package)
+        texts = [folder.joinpath(f"{one}.lua").read_text("utf-8") for one in (*after, name)]
+        return cls("\n".join(texts), name=name)
 
     def __repr__(self) -> str:
         """Show the name and the digest's beginning."""
