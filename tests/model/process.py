@@ -9,7 +9,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from .search import Violation
-from .server import ABSENT, ERROR, FOREIGN, LEASE, VALUE, Message, entry, kind_of, name_of, show
+from .server import (
+    ABSENT,
+    ERROR,
+    FOREIGN,
+    LEASE,
+    MARK,
+    VALUE,
+    Message,
+    entry,
+    kind_of,
+    name_of,
+    show,
+)
 from .state import EARLY, WATCHING, Flight, Process, adrift, answered, merged, turned
 
 if TYPE_CHECKING:
@@ -182,6 +194,8 @@ class Mind:
             phase = "lapsed" if op == "read, lapsed" else phase
             watching = Flight(phase, content >> 3, early=everybody)
             return Step(said, process._replace(flight=watching))
+        if kind_of(content) == MARK:
+            return Step(said, process._replace(flight=Flight("bare", early=everybody)))
         if op != "claim" and content == entry(ERROR, flight.gen):
             if self._rules.waiter_reloads:
                 what = "callers who waited for a load that failed run the loader again"

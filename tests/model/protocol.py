@@ -6,6 +6,8 @@ What must stay true, in every history:
   than the one committed before that delete.
 - **No stale fill.** What the key carries is never older than that version either: a load that
   was overtaken by a delete cannot store.
+- **Nothing outlives a mark.** A writer that is killed in its `writing()`, having committed, counts
+  as acknowledged once its mark has lapsed: the two promises above hold for its version as well.
 - **One load.** No claim is granted over a lease, and nothing but a delete, its own fill or its
   expiry ends a lease: two loads run under leases at once only where one of them was revoked.
   Within a process the flight table has one place for the key and loaders run nowhere else.
@@ -26,7 +28,7 @@ caller starts, the turn's commands leave, one reply is looked at, the loader rea
 Everything between is a queue that may be slow. The writer is outside: it commits, and its DEL is
 executed and acknowledged in one step, because an acknowledgement that comes later only promises
 less; and a writer inside one of the processes adds nothing, because its DEL runs at a moment at
-which the outside one's can run as well.
+which the outside one's can run as well. Writers who mark the key are outside, too (`writers.py`).
 
 Time is not modelled: a lease may expire at any moment, however often it was renewed, and a
 deadline comes at some moment after the lease is gone. Commands of a lost connection may still run
@@ -52,16 +54,33 @@ from typing import Final
 from .process import Mind
 from .rules import Bounds, Rules
 from .search import Violation
-from .server import ABSENT, ERROR, FOREIGN, GENERATIONS, LEASE, VALUE, Message, entry, execute, show
+from .server import (
+    ABSENT,
+    ERROR,
+    FOREIGN,
+    GENERATIONS,
+    LEASE,
+    MARK,
+    VALUE,
+    Message,
+    entry,
+    execute,
+    kind_of,
+    show,
+)
 from .state import Process, expired, fresh_generation, holds, mentions, pushed, waiting
+from .writers import Writer, deleted, writers_steps
 
 __all__ = ["Bounds", "OneKey", "Rules", "State"]
 
-State = tuple[int, int, int, int, int, int]
+State = tuple[int, int, int, int, int, int, int]
 """The key's content, the database's version, the newest version whose delete was acknowledged,
-what is left of the bounds, and the two processes by number."""
+what is left of the bounds, the two processes by number, and the marking writers by number."""
 
-_SPENT = ("starts", "expiries", "renewals", "crashes", "losses", "failures", "timeouts", "sets")
+_SPENT = (
+    *("starts", "expiries", "renewals", "crashes", "losses", "failures", "timeouts", "sets"),
+    *("fresh_sets", "lapses", "kills"),
+)
 _UNIT: Final = {name: 1 << 3 * at for at, name in enumerate(_SPENT)}
 _MASK: Final = {name: 7 * unit for name, unit in _UNIT.items()}
 _EXPIRIES, _EXPIRY, _LOSSES = _MASK["expiries"], _UNIT["expiries"], _MASK["losses"]
@@ -96,12 +115,14 @@ class OneKey:
         self._expired: dict[tuple[int, int], int] = {}
         self._own: dict[tuple[int, int, int, int, int, int], list[_Own]] = {}
         self._served: dict[tuple[int, int, int], list[_Served]] = {}
+        self._crews: list[tuple[Writer, ...]] = [(Writer(),) * bounds.marks]  # by number
+        self._crew: dict[tuple[Writer, ...], int] = {self._crews[0]: 0}
 
     def start(self) -> State:
         """Return the state before anything happened."""
         left = sum(getattr(self._bounds, name) * unit for name, unit in _UNIT.items())
         first, second = (self._number(Process(idle)) for idle in self._bounds.readers)
-        return (entry(FOREIGN) if self._bounds.foreign else ABSENT, 0, 0, left, first, second)
+        return (entry(FOREIGN) if self._bounds.foreign else ABSENT, 0, 0, left, first, second, 0)
 
     def settled(self, state: State) -> bool:
         """Tell whether no caller waits."""
@@ -109,17 +130,26 @@ class OneKey:
 
     def steps(self, state: State) -> list[tuple[str, State]]:
         """Return every step out of `state`: the writer's, Redis's own, and the processes'."""
-        content, current, acked, left, first, second = state
+        content, current, acked, left, first, second, crew = state
         found: list[tuple[str, State]] = []
         if current < self._bounds.writes:
             said = f"writer: commits version {current + 1}"
-            found.append((said, (content, current + 1, acked, left, first, second)))
+            found.append((said, (content, current + 1, acked, left, first, second, crew)))
         if acked < current:
             p, q = first, second
             if content != ABSENT:
                 p, q = self._push(p), self._push(q)
+            after = deleted(self._rules, content)
             said = f"writer: DEL removes {show(content)}, acknowledged"
-            found.append((said, (ABSENT, current, current, left, p, q)))
+            if after != ABSENT:
+                said = f"writer: DEL meets {show(content)} and leaves {show(after)}, acknowledged"
+            found.append((said, (after, current, current, left, p, q, crew)))
+        if self._bounds.marks:
+            found += self._writers_steps(state)
+        if left & _MASK["fresh_sets"] and (kind_of(content) != MARK or self._rules.set_over_mark):
+            said, spared = f"a set stores version {current}", left - _UNIT["fresh_sets"]
+            p, q = self._push(first), self._push(second)
+            found.append((said, (entry(VALUE, current), current, acked, spared, p, q, crew)))
         used = self._mentions[first] | self._mentions[second]
         kind, carried = content & 7, content >> 3
         if kind in (LEASE, ERROR):
@@ -130,28 +160,46 @@ class OneKey:
                 spared = left if orphan else left - _EXPIRY
                 p, q = self._expire(first, carried), self._expire(second, carried)
                 said = f"redis: {show(content)} expires"
-                found.append((said, (ABSENT, current, acked, spared, p, q)))
+                found.append((said, (ABSENT, current, acked, spared, p, q, crew)))
         elif kind in (VALUE, ERROR) and left & _EXPIRIES:
             said = f"redis: {show(content)} expires"
-            found.append((said, (ABSENT, current, acked, left - _EXPIRY, first, second)))
+            found.append((said, (ABSENT, current, acked, left - _EXPIRY, first, second, crew)))
         found += [
-            (said, (content, current, acked, left - cost, p, second))
+            (said, (content, current, acked, left - cost, p, second, crew))
             for said, p, needs, cost in self._steps_of(0, first, acked, current, used, left)
             if not needs or left & needs
         ]
         found += [
-            (said, (content, current, acked, left - cost, first, q))
+            (said, (content, current, acked, left - cost, first, q, crew))
             for said, q, needs, cost in self._steps_of(1, second, acked, current, used, left)
             if not needs or left & needs
         ]
         for said, after, p, pushes, version in self._commands_of(0, content, first):
             _check_stored(said, version, acked)
             q = self._push(second) if pushes else second
-            found.append((said, (after, current, acked, left, p, q)))
+            found.append((said, (after, current, acked, left, p, q, crew)))
         for said, after, q, pushes, version in self._commands_of(1, content, second):
             _check_stored(said, version, acked)
             p = self._push(first) if pushes else first
-            found.append((said, (after, current, acked, left, p, q)))
+            found.append((said, (after, current, acked, left, p, q, crew)))
+        return found
+
+    def _writers_steps(self, state: State) -> list[tuple[str, State]]:
+        """Return what the writers who mark the key may do."""
+        content, current, acked, left, first, second, crew = state
+        found: list[tuple[str, State]] = []
+        for act in writers_steps(self._rules, content, current, self._crews[crew]):
+            if act.spends and not left & _MASK[act.spends]:
+                continue
+            known = max(acked, act.acked)
+            stored = act.content >> 3 if kind_of(act.content) == VALUE else -1
+            _check_stored(act.said, stored, known)
+            spared = left - (_UNIT[act.spends] if act.spends else 0)
+            p, q = (self._push(first), self._push(second)) if act.pushes else (first, second)
+            after = self._crew.setdefault(act.writers, len(self._crew))
+            if after == len(self._crews):
+                self._crews.append(act.writers)
+            found.append((act.said, (act.content, act.version, known, spared, p, q, after)))
         return found
 
     # -- remembered parts -------------------------------------------------------------------

@@ -25,6 +25,12 @@ class Rules:
         deaf_to_loss: Do not wake the watch when the connection is lost.
         deaf_to_expiry: Set no timer at the deadline of another's lease: wait for a push alone.
         waiter_reloads: Treat the error of the very load that was waited for as a miss.
+        claim_over_mark: Claim over a write mark that counts.
+        set_over_mark: Let a plain `set` replace a write mark.
+        delete_over_mark: Let a delete remove a write mark.
+        delete_without_overlap: Let a delete leave a write mark as it is.
+        leave_overlapped: Store the writer's value although others have written.
+        renew_without_overlap: Mark again as if nothing had been, where the mark was lost.
     """
 
     blind_fill: bool = False
@@ -40,6 +46,12 @@ class Rules:
     deaf_to_loss: bool = False
     deaf_to_expiry: bool = False
     waiter_reloads: bool = False
+    claim_over_mark: bool = False
+    set_over_mark: bool = False
+    delete_over_mark: bool = False
+    delete_without_overlap: bool = False
+    leave_overlapped: bool = False
+    renew_without_overlap: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +70,11 @@ class Bounds:
         failures: Loads that raise.
         timeouts: Waits that last longer than `wait_timeout` and end in a load without a lease.
         sets: Plain `set`s of the version that the setter has just read from the database.
+        fresh_sets: Plain `set`s whose version is the newest while it is stored.
+        marks: Writers who use `writing()`, once each (at most 2); beside them `writes` counts
+            the versions up to which the deleting writer commits.
+        lapses: Write marks that lapse while their writers live; of the killed they all do.
+        kills: Writers killed inside their block.
         foreign: The key begins with bytes that are no entry and never expire.
         unordered: No order between the commands of one process, nor between its looks at their
             replies: a script may be sent again after NOSCRIPT, a task may resume some turns after
@@ -74,5 +91,9 @@ class Bounds:
     failures: int = 0
     timeouts: int = 0
     sets: int = 0
+    fresh_sets: int = 0
+    marks: int = 0
+    lapses: int = 0
+    kills: int = 0
     foreign: bool = False
     unordered: bool = False

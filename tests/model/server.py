@@ -20,6 +20,8 @@ __all__ = [
     "FOREIGN",
     "GENERATIONS",
     "LEASE",
+    "MARK",
+    "OVERLAP",
     "VALUE",
     "Effect",
     "Message",
@@ -31,7 +33,8 @@ __all__ = [
     "show",
 ]
 
-ABSENT, FOREIGN, LEASE, ERROR, VALUE = range(5)
+ABSENT, FOREIGN, LEASE, ERROR, VALUE, MARK = range(6)
+OVERLAP = 4  # in a mark, beside the bits 1 and 2 of its writers
 GENERATIONS = 8  # per process; more than can ever be mentioned at once
 
 
@@ -67,12 +70,14 @@ class Effect(NamedTuple):
 
 
 def entry(kind: int, carries: int = 0) -> int:
-    """Return the content of a key: a lease or error with its generation, a value's version."""
+    """Return the content of a key: a lease or error with its generation, a value's version, a
+    mark with its writers.
+    """
     return kind | carries << 3
 
 
 def kind_of(content: int) -> int:
-    """Return which of the five kinds `content` is."""
+    """Return which of the six kinds `content` is."""
     return content & 7
 
 
@@ -91,6 +96,9 @@ def show(content: int) -> str:
     kind, carries = kind_of(content), payload_of(content)
     if kind == VALUE:
         return f"version {carries}"
+    if kind == MARK:
+        who = "".join(name for bit, name in ((1, "A"), (2, "B")) if carries & bit)
+        return f"the mark of {who}{', overlapped' if carries & OVERLAP else ''}"
     if kind in (LEASE, ERROR):
         return f"{'lease' if kind == LEASE else 'error'} {name_of(carries)}"
     return "nothing" if kind == ABSENT else "foreign bytes"
@@ -113,6 +121,8 @@ def execute(rules: Rules, content: int, command: Message) -> Effect:
         free = content == ABSENT
         if not rules.claim_only_absent and command.content != ABSENT:
             free = free or content == command.content  # exactly the bytes seen dead
+        if rules.claim_over_mark and kind_of(content) == MARK:
+            free = True
         after = entry(LEASE, gen) if free else content
         said = f"{name} {'is granted' if free else 'finds ' + show(content)}"
         effect = Effect(after, Message("claim", gen, after), pushes=free, said=said)
@@ -126,6 +136,8 @@ def execute(rules: Rules, content: int, command: Message) -> Effect:
         after = entry(ERROR, gen) if mine or rules.blind_error else content
         said = f"{name} {'stores the error' if after != content else 'stores nothing'}"
         effect = Effect(after, None, pushes=after != content, said=said)
+    elif op == "set" and kind_of(content) == MARK and not rules.set_over_mark:
+        return Effect(content, None, pushes=False, said=f"set is refused by {show(content)}")
     elif op == "set":  # the last writer wins, over a lease as well
         said = f"set stores version {command.content}"
         return Effect(entry(VALUE, command.content), None, pushes=True, said=said)

@@ -43,6 +43,37 @@ SCENARIOS = {
         Bounds(starts=3, writes=1, expiries=1, failures=2, foreign=True),
         ("reply: foreign bytes", "the loader raises", "RemoteLoadError", "get's reply: error"),
     ),
+    "a writer who marks the key": (
+        Bounds(readers=(1, 1), starts=2, writes=0, marks=1, lapses=1, kills=1, expiries=1),
+        (
+            "claim's reply: the mark of A",
+            "read's reply: the mark of A",
+            "looks at a push",
+            "fill 0a refuses version 0",
+            "A: leaves version 1",
+            "A: leaves nothing",
+            "A: its mark lapses after it was killed",
+            "the unleased load returns version 1",
+        ),
+    ),
+    "two writers who mark the key": (
+        Bounds(readers=(1, 0), starts=5, writes=0, marks=2, lapses=1, kills=1),
+        (
+            "get's reply: the mark of AB, overlapped",
+            "A: leaves the mark of B, overlapped",
+            "B: leaves version 2",
+            "B: leaves nothing",
+            "A: renews, finds itself gone, marks again",
+        ),
+    ),
+    "a writer who marks, one who deletes, and a set": (
+        Bounds(readers=(1, 0), starts=3, writes=2, marks=1, lapses=1, kills=1, fresh_sets=1),
+        ("DEL meets the mark of A and leaves the mark of A, overlapped", "a set stores version 1"),
+    ),
+    "a mark and a lost connection": (
+        Bounds(readers=(1, 1), starts=2, writes=0, marks=1, kills=1, losses=1),
+        ("reconnects", "fill is lost on the way", "claim's reply: the mark of A"),
+    ),
     "replies in any order": (
         Bounds(starts=3, writes=1, expiries=1, unordered=True),
         ("looks at a push", "claim's reply: version", "reply: refused"),
@@ -184,6 +215,49 @@ def test_treating_the_error_of_the_awaited_load_as_a_miss_loads_again() -> None:
     story = ("the loader raises", "fail 0a stores the error", "read's reply: error 0a")
     bounds = Bounds(starts=2, writes=0, failures=1)
     breaks(Rules(waiter_reloads=True), bounds, "one failure", *story)
+
+
+# -- writers who mark the key --------------------------------------------------------------------
+
+KILLED = Bounds(readers=(1, 1), starts=2, writes=0, marks=1, kills=1)
+TWO = Bounds(readers=(1, 1), starts=1, writes=0, marks=2, lapses=1)
+
+
+def test_a_leave_that_stores_although_others_wrote_stores_what_is_older_than_theirs() -> None:
+    story = ("A: commits version 1", "B: commits version 2", "B: leaves the mark of A, overlapped")
+    story += ("A: leaves version 1",)
+    breaks(Rules(leave_overlapped=True), TWO, "no stale fill", *story)
+
+
+def test_a_renewal_that_marks_again_without_overlap_stores_what_is_older() -> None:
+    story = ("A: commits version 1", "A: lapses", "B: marks the key", "B: leaves version 2")
+    story += ("A: renews, finds itself gone", "A: leaves version 1")
+    breaks(Rules(renew_without_overlap=True), TWO, "no stale fill", *story)
+
+
+def test_a_set_that_replaces_a_mark_outlives_the_writer_who_was_killed() -> None:
+    bounds = Bounds(readers=(1, 0), starts=1, writes=0, marks=1, kills=1, fresh_sets=1)
+    story = ("A: marks the key", "a set stores version 0", "A: commits version 1", "A: is killed")
+    story += ("A: its mark lapses after it was killed",)
+    breaks(Rules(set_over_mark=True), bounds, "no stale fill", *story)
+
+
+def test_a_claim_that_replaces_a_mark_fills_what_outlives_the_writer_who_was_killed() -> None:
+    story = ("A: marks the key", "claim 0a is granted", "the loader reads version 0")
+    breaks(Rules(claim_over_mark=True), KILLED, "no stale fill", *story)
+
+
+def test_a_delete_that_removes_a_mark_lets_readers_store_what_outlives_it() -> None:
+    bounds = Bounds(readers=(1, 0), starts=1, writes=1, marks=1, kills=1)
+    story = ("A: marks the key", "DEL removes the mark of A", "the loader reads version 1")
+    breaks(Rules(delete_over_mark=True), bounds, "no stale fill", *story)
+
+
+def test_a_delete_that_leaves_a_mark_as_it_is_lets_its_writer_store_what_is_older() -> None:
+    bounds = Bounds(readers=(1, 0), starts=1, writes=2, marks=1)
+    story = ("A: commits version 1", "writer: commits version 2", "DEL meets the mark of A")
+    story += ("A: leaves version 1",)
+    breaks(Rules(delete_without_overlap=True), bounds, "no stale fill", *story)
 
 
 def test_a_plain_set_beside_a_delete_is_stale_which_is_why_set_promises_nothing() -> None:

@@ -3,9 +3,9 @@
 A row's version grows with every commit. An operation is recorded with two times of one clock that
 all processes of the machine share (`CLOCK_MONOTONIC`): taken before it began and after it ended,
 in its own process. A read is **stale** if it gave an older version than some write which had
-*ended* (committed, and had its delete acknowledged) before the read *began*. Being conservative
-on both sides, the check accuses nobody wrongly: a write that ends while a read is under way may
-or may not be seen by it.
+*ended* (committed, and had its delete acknowledged or its `writing()` left) before the read
+*began*. Being conservative on both sides, the check accuses nobody wrongly: a write that ends while
+a read is under way may or may not be seen by it.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ class Read(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Write(msgspec.Struct, frozen=True, array_like=True):
-    """A commit followed by a delete that returned True."""
+    """A commit followed by a delete that returned True, or one inside a `writing()`."""
 
     key: int
     version: int
     began: int
-    ended: int  # nanoseconds, after the delete returned
+    ended: int  # nanoseconds, after the delete returned, or the block was left
 
 
 class History(msgspec.Struct):

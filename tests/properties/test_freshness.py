@@ -68,11 +68,15 @@ def run(server: Server, folder: Path, **options: object) -> list[History]:
         {"seconds": 4.0},
         # Leases run out under loads, and processes take over from each other.
         {"seconds": 3.0, "renew": False, "lease_ttl": 0.1, "load_seconds": 0.2, "pause": 0.3},
+        {"seconds": 2.0, "ways": ["through"], "writers": 2},
+        {"seconds": 2.0, "ways": ["delete", "writing", "through"], "writers": 2},
+        # Marks lapse while their writers' processes stand still.
+        {"seconds": 2.0, "ways": ["delete", "through"], "write_timeout": 0.1, "stall": 0.3},
     ],
-    ids=["short loads", "lost leases"],
+    ids=["short loads", "lost leases", "write-through", "all ways", "lapsed marks"],
 )
 def test_no_read_in_four_processes_is_older_than_the_last_finished_write(
-    server: Server, tmp_path: Path, options: dict[str, float]
+    server: Server, tmp_path: Path, options: dict[str, object]
 ) -> None:
     histories = run(server, tmp_path, **options)
     assert stale_reads(histories) == []
@@ -88,6 +92,12 @@ def test_no_read_in_four_processes_is_older_than_the_last_finished_write(
 
 def test_fill_that_does_not_compare_is_caught(server: Server, tmp_path: Path) -> None:
     histories = run(server, tmp_path, seconds=1.0, blind=True)
+    assert len(stale_reads(histories)) > 10
+
+
+def test_writer_who_stores_beside_another_is_caught(server: Server, tmp_path: Path) -> None:
+    options = {"ways": ["through"], "writers": 2, "keys": 1, "pause": 0.005}
+    histories = run(server, tmp_path, seconds=1.5, blind_leave=True, **options)
     assert len(stale_reads(histories)) > 10
 
 

@@ -1,4 +1,4 @@
-"""One process of the freshness check: readers and deleting writers on the rows of one database.
+"""One process of the freshness check: readers and writers on the rows of one database.
 
 python -m tests.properties.worker PLAN      (JSON; prints a history in JSON at its end)
 """
@@ -39,6 +39,10 @@ class Plan(msgspec.Struct, kw_only=True):
     readers: int = 6
     writers: int = 1
     blind: bool = False  # store without comparing
+    blind_leave: bool = False  # write through whatever others have written
+    ways: tuple[str, ...] = ("delete",)  # how writes are made, in turn by chance
+    write_timeout: float = 30.0
+    stall: float = 0.0  # seconds at most that the event loop stands still inside a `writing()`
     renew: bool = True  # otherwise leases run out under loads
     lease_ttl: float = 3.0
     load_seconds: float = 0.01  # at most, after the row was read
@@ -95,18 +99,44 @@ class Worker:
             await asyncio.sleep(self.random.uniform(0, 0.003))
 
     async def write(self) -> None:
-        """Commit, then delete."""
+        """Write rows, one way or another."""
         while time.monotonic() < self.end:
             key = self.random.randrange(self.plan.keys)
             began = time.monotonic_ns()
-            (version,) = self.rows.execute(
-                "UPDATE row SET version = version + 1 WHERE id = ? RETURNING version", (key,)
-            ).fetchone()
-            if await self.cache.delete(key):
+            if self.random.choice(self.plan.ways) == "delete":
+                version = self.commit(key)
+                ended = await self.cache.delete(key)
+            else:
+                version = await self.write_marked(key)
+                ended = True
+            if ended:
                 self.history.writes.append(Write(key, version, began, time.monotonic_ns()))
             else:
                 self.history.unconfirmed += 1
             await asyncio.sleep(self.random.uniform(0.002, self.plan.pause))
+
+    def commit(self, key: int) -> int:
+        """Give the row its next version."""
+        (version,) = self.rows.execute(
+            "UPDATE row SET version = version + 1 WHERE id = ? RETURNING version", (key,)
+        ).fetchone()
+        return version
+
+    async def write_marked(self, key: int) -> int:
+        """Commit under a write mark, and perhaps write through."""
+        async with self.cache.writing(key) as write:
+            await self.linger()
+            version = self.commit(key)
+            await self.linger()
+            if "through" in self.plan.ways and self.random.random() < 0.7:
+                write.set(version)
+        return version
+
+    async def linger(self) -> None:
+        """Let others in between, or stall, so that the mark may lapse."""
+        await asyncio.sleep(self.random.uniform(0, 0.004))
+        if self.plan.stall and self.random.random() < 0.1:
+            time.sleep(self.random.uniform(0, self.plan.stall))
 
 
 async def main(plan: Plan) -> History:
@@ -115,8 +145,10 @@ async def main(plan: Plan) -> History:
         setattr(store, "_FILL", BLIND)  # noqa: B010  (private: this is the mutation)
     if not plan.renew:
         setattr(store, "_RENEW", Script("return 1"))  # noqa: B010
+    if plan.blind_leave:
+        setattr(store, "_LEAVE", BLIND)  # noqa: B010
     client = Client.from_url(plan.url, prefix="t", hooks=[])
-    policy = CachePolicy(lease_ttl=plan.lease_ttl)
+    policy = CachePolicy(lease_ttl=plan.lease_ttl, write_timeout=plan.write_timeout)
     cache: Cache[int] = Cache(client, "row", type=int, ttl=5, policy=policy)
     async with client:
         worker = Worker(plan, cache)
