@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from millpond.cache.cache import Cache
+from millpond.cache.cached import Cached
 from millpond.cache.missing import MISSING, Missing
 from millpond.cache.policy import CachePolicy
 from millpond.cache.statistics import CacheStatistics
@@ -70,6 +71,7 @@ __all__ = [
     "Cache",
     "CachePolicy",
     "CacheStatistics",
+    "Cached",
     "Client",
     "ClientStatistics",
     "Concurrency",

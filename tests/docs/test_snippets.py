@@ -224,6 +224,19 @@ async def test_sqlalchemy_sessions_stay_fresh_both_ways(
             assert (await http.get("/products/1")).json() == {"name": "kettle", "price": 10}
 
 
+async def test_cached_functions_of_the_page(snippet: Callable[[str], Any], url: str) -> None:
+    module = snippet("decorator")
+    with override(module.client, url):
+        async with serving(module.app) as http:
+            await read_write_read(http)
+            assert (await http.get("/products/9")).status_code == 404
+            for user in ("1", "2", "1"):
+                answer = await http.get("/welcome", headers={"x-user": user})
+                assert answer.json() == f"welcome, visitor {user}"
+            await module.one_key_in_every_way()
+    assert module.texts.statistics().loads == 2 + 2
+
+
 # -- the pages -------------------------------------------------------------------------------
 
 

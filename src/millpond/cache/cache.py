@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import math
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overload
 
 from millpond.cache.batches import BATCH, batched, gathered
+from millpond.cache.cached import Cached
 from millpond.cache.decision import Found, Verdict, barred, dead
 from millpond.cache.flight import Flight, Landed, StartOver
 from millpond.cache.missing import MISSING, Missing
@@ -33,7 +34,7 @@ from millpond.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
     from datetime import timedelta
 
     from millpond.cache.statistics import CacheStatistics
@@ -45,6 +46,7 @@ __all__ = ["Cache"]
 T = TypeVar("T")
 D = TypeVar("D")
 K = TypeVar("K", bound="Key")
+P = ParamSpec("P")
 
 
 class Cache(Generic[T]):
@@ -236,6 +238,29 @@ class Cache(Generic[T]):
                 value = self._unload(name, landed)
                 if value is not MISSING:
                     return value
+
+    def cached(
+        self, template: str, *, ttl: float | timedelta | None = None, ignore: Collection[str] = ()
+    ) -> Callable[[Callable[P, Coroutine[Any, Any, T]]], Cached[P, T]]:
+        """Keep the results of an async function: `@users.cached("{user_id}")`.
+
+        Args:
+            template: The key: the function's parameters in braces, perhaps with attributes
+                (`{user.id}`), and words, with `:` between them. One part alone is the key itself,
+                so that `"{user_id}"` is the key of `get(user_id)`; several make a tuple.
+            ttl: Seconds or timedelta for these values; None: the cache's.
+            ignore: Parameters that the value does not depend on. All others must be in the
+                template, except `self` and `cls`, and FastAPI's: what `Depends` provides,
+                `Request`, `Response`, `BackgroundTasks`.
+
+        Returns:
+            A decorator that makes the function a `Cached`.
+
+        Raises:
+            ConfigError: Not an `async def`; or a template that names what is no parameter or
+                cannot be in a key, or leaves out a parameter.
+        """
+        return lambda function: Cached(self, function, template, ttl=ttl, ignore=ignore)
 
     def _undecodable(self, name: str, raw: bytes, error: Exception) -> Verdict:
         """Say why there is no value in what begins like one."""

@@ -28,7 +28,7 @@ from uuid import UUID
 
 from millpond.errors import ConfigError
 
-__all__ = ["LONGEST", "Key", "Keyspace", "Part"]
+__all__ = ["LONGEST", "Key", "Keyspace", "Part", "part_text", "unkeyable"]
 
 Part: TypeAlias = str | int | UUID | date | Enum
 """One part of a key; an enum's value must be a str or an int. A bool or a datetime passes the
@@ -133,9 +133,8 @@ def _escaped(part: Part) -> str:
 def _text(part: Part) -> str:
     """Return the text that a part is identified by."""
     if isinstance(part, Enum):  # first: members of StrEnum and IntEnum are a str and an int too
-        value: object = part.value
-        if isinstance(value, str | int) and not isinstance(value, bool | Enum):
-            return _text(value)
+        if _keyable_value(part):
+            return _text(cast("str | int", part.value))
     elif isinstance(part, str):
         return str.__str__(part)
     elif isinstance(part, int):
@@ -146,6 +145,35 @@ def _text(part: Part) -> str:
     elif isinstance(cast("object", part), date) and not isinstance(part, datetime):
         return date.isoformat(part)
     raise ConfigError(_refusal(part))
+
+
+def part_text(part: Part) -> str:
+    """Return the text that a part is identified by, unescaped.
+
+    Raises:
+        ConfigError: It is no part; the message names the type and the fix.
+    """
+    return _text(part)
+
+
+def unkeyable(cls: type) -> str:
+    """Say why instances of a class cannot be parts of a key, and what to write instead; or `""`.
+
+    Args:
+        cls: Any class. An enum is judged by its members, where it has any.
+    """
+    if issubclass(cls, Enum):
+        bad = next((member for member in cls if not _keyable_value(member)), None)
+        return "" if bad is None else _refusal(bad)
+    if issubclass(cls, str | int | UUID | date) and not issubclass(cls, bool | datetime):
+        return ""
+    fix = next(fix for types, fix in _FIXES if issubclass(cls, types))
+    return f"a key part must not be a {cls.__name__}; {fix}"
+
+
+def _keyable_value(member: Enum) -> bool:
+    value: object = member.value
+    return isinstance(value, str | int) and not isinstance(value, bool | Enum)
 
 
 def _decimal(number: int) -> str:

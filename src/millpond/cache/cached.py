@@ -1,0 +1,244 @@
+"""`@users.cached("{user_id}")`: an async function whose results a cache keeps.
+
+Calling it is `get_or_set` under the key that its arguments give, and everything else that a cache
+does for one key is an attribute that takes the same arguments: `get_user.delete(42)`.
+
+The object stands where the function stood: the same signature for FastAPI and for type checkers,
+the same name and docstring, a method where it was defined in a class.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+from functools import partial
+from types import MethodType
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Generic,
+    ParamSpec,
+    Self,
+    TypeVar,
+    cast,
+    overload,
+)
+
+from millpond.cache.parameters import Parameters
+from millpond.cache.template import key_maker, parse_key
+from millpond.core.durations import milliseconds
+from millpond.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Coroutine
+    from datetime import timedelta
+
+    from millpond.cache.cache import Cache
+    from millpond.cache.missing import Missing
+    from millpond.core.keys import Key
+
+__all__ = ["Cached", "check_function"]
+
+P = ParamSpec("P")
+Q = ParamSpec("Q")
+S = TypeVar("S")
+T = TypeVar("T")
+
+
+class Cached(Generic[P, T]):
+    """An async function whose results a cache keeps; made by `cache.cached(...)`.
+
+    Await it as the function that it was. The load runs on its own, shared by all who ask for the
+    same key, and outlives the caller: whatever is passed that ends with a request, such as its
+    database session, may be closed by then. Arguments that are not in the key are those of
+    whoever asked first.
+    """
+
+    __name__: str
+    __qualname__: str
+
+    def __init__(
+        self,
+        cache: Cache[T],
+        function: Callable[P, Coroutine[Any, Any, T]],
+        template: str,
+        *,
+        ttl: float | timedelta | None = None,
+        ignore: Collection[str] = (),
+    ) -> None:
+        """Use `cache.cached(...)` instead."""
+        check_function(function)
+        parameters = Parameters(function)
+        parts = parse_key(template)
+        parameters.check(template, parts, ignore)
+        if ttl is not None:
+            milliseconds(ttl, "ttl")
+        functools.update_wrapper(cast("Any", self), function)
+        self.__wrapped__: Callable[..., Coroutine[Any, Any, T]] = function
+        # FastAPI resolves annotations among these; older frameworks ask asyncio what to await.
+        self.__globals__ = getattr(inspect.unwrap(function), "__globals__", {})
+        self._is_coroutine = getattr(asyncio.coroutines, "_is_coroutine", None)
+        mark = getattr(inspect, "markcoroutinefunction", None)  # Python 3.12
+        if mark is not None:
+            mark(self)
+        self._cache = cache
+        self._function: Callable[..., Coroutine[Any, Any, T]] = function
+        self._values = parameters.values
+        self._make_key = key_maker(parts, parameters.places)
+        self._ttl = ttl
+        self._object: tuple[Any, ...] = ()
+
+    async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return the stored result, or call the function and store it.
+
+        Raises:
+            TypeError: The function would not take these arguments.
+            ConfigError: An argument in the template that cannot be in a key.
+            Exception: As `Cache.get_or_set`.
+
+        Redis:
+            As `Cache.get_or_set`.
+        """
+        return await self._cache.get_or_set(
+            self._key(args, kwargs), self._loader(args, kwargs), ttl=self._ttl
+        )
+
+    async def get(self, *args: P.args, **kwargs: P.kwargs) -> T | Missing:
+        """Return the stored result, or `MISSING`, without calling the function.
+
+        Raises:
+            Exception: As `Cache.get`.
+
+        Redis:
+            As `Cache.get`.
+        """
+        return await self._cache.get(self._key(args, kwargs))
+
+    async def set(self, value: T, /, *args: P.args, **kwargs: P.kwargs) -> bool:
+        """Store a result for these arguments, as `Cache.set`: the last writer wins.
+
+        Args:
+            value: Comes first, so that the arguments behind it are the function's own:
+                `get_user.set(ada, 42)`.
+            args: The function's.
+            kwargs: The function's.
+
+        Returns:
+            Whether it was stored.
+
+        Raises:
+            Exception: As `Cache.set`.
+
+        Redis:
+            As `Cache.set`.
+        """
+        return await self._cache.set(self._key(args, kwargs), value, ttl=self._ttl)
+
+    async def delete(self, *args: P.args, **kwargs: P.kwargs) -> bool:
+        """Remove the result, and revoke a load of it that is under way, as `Cache.delete`.
+
+        Returns:
+            Whether Redis acknowledged.
+
+        Raises:
+            Exception: As `Cache.delete`.
+
+        Redis:
+            As `Cache.delete`.
+        """
+        return await self._cache.delete(self._key(args, kwargs))
+
+    async def bypass(self, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call the function itself: nothing is read from Redis, and nothing stored.
+
+        Raises:
+            Exception: Whatever the function raises.
+
+        Redis:
+            Nothing.
+        """
+        return await self._function(*self._object, *args, **kwargs)
+
+    def key(self, *args: P.args, **kwargs: P.kwargs) -> str:
+        """Return the Redis key for these arguments, as `Cache.key`.
+
+        Raises:
+            TypeError: The function would not take these arguments.
+            ConfigError: An argument in the template that cannot be in a key.
+        """
+        return self._cache.key(self._key(args, kwargs))
+
+    @property
+    def cache(self) -> Cache[T]:
+        """Where the results are kept."""
+        return self._cache
+
+    # -- as a method ------------------------------------------------------------------------
+
+    @overload
+    def __get__(self, instance: None, owner: type, /) -> Self: ...
+    @overload
+    def __get__(
+        self: Cached[Concatenate[S, Q], T], instance: S, owner: type | None = None, /
+    ) -> Cached[Q, T]: ...
+    def __get__(self, instance: Any, owner: type | None = None, /) -> Cached[Any, T]:
+        """Bind to an object, as a function in a class does."""
+        if instance is None:
+            return self
+        bound = object.__new__(type(self))
+        vars(bound).update(vars(self))
+        bound.__wrapped__ = MethodType(self._function, instance)
+        bound._object = (instance,)
+        return bound
+
+    def __eq__(self, other: object) -> bool:
+        """Be equal to the same function bound to the same object, as methods are."""
+        return (
+            isinstance(other, Cached)
+            and self._values == other._values
+            and (self._object[:1] or (None,))[0] is (other._object[:1] or (None,))[0]
+        )
+
+    def __hash__(self) -> int:
+        """Agree with equality."""
+        return hash((self._values, *map(id, self._object)))
+
+    def __repr__(self) -> str:
+        """Name the function."""
+        return f"<cached {getattr(self._function, '__qualname__', self._function)}>"
+
+    def _key(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Key:
+        if self._object:
+            args = self._object + args
+        return self._make_key(self._values(args, kwargs))
+
+    def _loader(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Callable[[], Coroutine[Any, Any, T]]:
+        return partial(self._function, *self._object, *args, **kwargs)
+
+
+def check_function(function: object) -> None:
+    """Refuse what is no coroutine function.
+
+    Raises:
+        ConfigError: Naming the fix.
+    """
+    name = getattr(function, "__qualname__", None) or repr(function)
+    if isinstance(function, staticmethod | classmethod):
+        kind = type(cast("object", function)).__name__
+        raise ConfigError(f"write @{kind} above @cached, not below it")
+    if isinstance(function, Cached):
+        raise ConfigError(f"{name} is cached already; take one of the two decorators away")
+    if inspect.isasyncgenfunction(function):
+        raise ConfigError(
+            f"{name} is an async generator, which has no one result to keep; return a list"
+        )
+    called = getattr(function, "__call__", None)  # noqa: B004
+    if not (inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)):
+        raise ConfigError(
+            f"{name} is no 'async def' function: the cache awaits what it keeps; write 'async "
+            "def', and call what blocks with 'await asyncio.to_thread(...)' inside"
+        )
