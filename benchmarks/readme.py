@@ -1,4 +1,4 @@
-"""The table in README.md, written from a run's JSON so that no figure is ever typed."""
+"""The tables in README.md and docs, written from a run's JSON so that no figure is typed."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["FIGURES", "render", "update"]
+__all__ = ["FIGURES", "PAGES", "render", "render_page", "update"]
 
 ROOT = Path(__file__).parent.parent
 FIGURES = Path(__file__).parent / "measured.json"
+PAGES = {"writes": ROOT / "docs" / "how-to" / "writes.md"}
+"""Scenarios whose table stands in a page of their own; figures in `measured_<name>.json`."""
 _BEGIN = "<!-- benchmarks:begin -->\n"
 _END = "<!-- benchmarks:end -->"
 _NAMES = {
@@ -40,12 +42,25 @@ def render(runs: list[dict[str, Any]]) -> str:
 
 def update(readme: Path = ROOT / "README.md", figures: Path = FIGURES) -> bool:
     """Put the table into the README; False: it was there already."""
-    before = readme.read_text("utf-8")
-    runs = msgspec.json.decode(figures.read_bytes())["runs"]
+    changed = _replace(readme, render(msgspec.json.decode(figures.read_bytes())["runs"]))
+    for scenario, page in PAGES.items():
+        changed = _replace(page, render_page(scenario)) or changed
+    return changed
+
+
+def render_page(scenario: str) -> str:
+    """Write the table of a scenario that has a page of its own."""
+    return render(
+        [msgspec.json.decode((FIGURES.parent / f"measured_{scenario}.json").read_bytes())]
+    )
+
+
+def _replace(page: Path, table: str) -> bool:
+    before = page.read_text("utf-8")
     head, rest = before.split(_BEGIN, 1)
     tail = rest.split(_END, 1)[1]
-    after = f"{head}{_BEGIN}{render(runs)}{_END}{tail}"
-    readme.write_text(after, "utf-8")
+    after = f"{head}{_BEGIN}{table}{_END}{tail}"
+    page.write_text(after, "utf-8")
     return after != before
 
 
@@ -91,4 +106,16 @@ def _race(results: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
-_TABLES = {"get": _get, "hit": _hit, "herd": _herd, "race": _race}
+def _writes(results: list[dict[str, Any]]) -> list[str]:
+    lines = ["| | per second | x delete | loads per 1,000 reads | read p50 | read p99 |"]
+    lines.append("|---|--:|--:|--:|--:|--:|")
+    lines += [
+        f"| {one['setting']} | {one['per_second']:,.0f} | {one['ratios']['delete']:.2f} "
+        f"| {1000 * one['loads'] / one['reads']:,.0f} "
+        f"| {one['p50_ms']:.2f} ms | {one['p99_ms']:.2f} ms |"
+        for one in results
+    ]
+    return lines
+
+
+_TABLES = {"get": _get, "hit": _hit, "herd": _herd, "race": _race, "writes": _writes}

@@ -77,11 +77,22 @@ _COLUMNS: dict[str, tuple[Column, ...]] = {
         *_WAITS,
         ("max ms", lambda one: _number(one.max_ms, 2)),
     ),
+    "writes": (
+        _SUBJECT,
+        ("setting", lambda one: one.setting or "-"),
+        _RATE,
+        ("x delete", _against("delete")),
+        ("reads", lambda one: _number(one.reads)),
+        ("writes", lambda one: _number(one.writes)),
+        _LOADS,
+        *_WAITS,
+    ),
 }
 _NOTES = {
     "get": "x: rate over that subject's, median of the rounds' ratios.",
     "hit": "x: rate over that subject's, median of the rounds' ratios. Loads must be 0.",
     "herd": "last: the last caller, in ms after the first load's end. Commands: mean per herd.",
+    "writes": "per second: reads and writes together; x delete: over that way's, same writes.",
     "race": "stale: older than the last finished write when the read began.",
 }
 

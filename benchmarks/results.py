@@ -30,6 +30,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     processes: int
     rounds: int
     moment: str | None = None  # of a herd: "cold" or "expiry"
+    setting: str | None = None  # of a scenario that has several: which
     per_second: float | None = None
     ratios: dict[str, float] | None = None  # per_second over each other subject's, same round
     p50_ms: float | None = None

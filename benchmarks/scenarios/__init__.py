@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from benchmarks.scenarios import get, herd, hit, race
+from benchmarks.scenarios import get, herd, hit, race, writes
 
 if TYPE_CHECKING:
     from benchmarks.channel import Channel, Order
@@ -41,4 +41,10 @@ class Scenario(Protocol):
         ...
 
 
-SCENARIOS: dict[str, Scenario] = {"get": get, "hit": hit, "herd": herd, "race": race}
+SCENARIOS: dict[str, Scenario] = {
+    "get": get,
+    "hit": hit,
+    "herd": herd,
+    "race": race,
+    "writes": writes,
+}

@@ -84,6 +84,23 @@ async def write_product(
 # -- end
 
 
+# -- writing
+@app.put("/products/{product_id}/name")
+async def rename(
+    product_id: int, name: str, session: Annotated[AsyncSession, Depends(session)]
+) -> Product:
+    async with products.writing(product_id) as write:
+        row = await session.get_one(Row, product_id)
+        row.name = name
+        product = Product(name=row.name, price=row.price)
+        await session.commit()  # inside the block
+        write.set(product)
+    return product
+
+
+# -- end
+
+
 # -- unit
 class UnitOfWork:
     """A session, and the keys to be deleted once it has committed."""

@@ -54,7 +54,7 @@ def snippet() -> Iterator[Callable[[str], Any]]:
 # -- scripts ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["first_cache", "hooks", "production"])
+@pytest.mark.parametrize("name", ["first_cache", "hooks", "production", "writes"])
 async def test_script_runs_on_a_real_server(
     snippet: Callable[[str], Any], name: str, url: str
 ) -> None:
@@ -222,6 +222,9 @@ async def test_sqlalchemy_sessions_stay_fresh_both_ways(
             await read_write_read(http)
             assert (await http.put("/products/1/price", params={"price": 10})).is_success
             assert (await http.get("/products/1")).json() == {"name": "kettle", "price": 10}
+            assert (await http.put("/products/1/name", params={"name": "urn"})).is_success
+            assert await module.products.get(1) == module.Product(name="urn", price=10)
+            assert (await http.get("/products/1")).json() == {"name": "urn", "price": 10}
 
 
 async def test_cached_functions_of_the_page(snippet: Callable[[str], Any], url: str) -> None:

@@ -143,6 +143,11 @@ async def test_load_sees_the_committed_version(tmp_path: Path) -> None:
     assert 0 < after.similar <= 500
 
 
+@pytest.mark.parametrize("scenario", readme.PAGES)
+def test_page_shows_the_measured_figures_and_no_others(scenario: str) -> None:
+    assert readme.render_page(scenario) in readme.PAGES[scenario].read_text("utf-8")
+
+
 def test_readme_shows_the_measured_figures_and_no_others() -> None:
     runs = msgspec.json.decode(readme.FIGURES.read_bytes())["runs"]
     assert readme.render(runs) in (readme.ROOT / "README.md").read_text("utf-8")
