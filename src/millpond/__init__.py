@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from millpond.cache.cache import Cache
 from millpond.cache.cached import Cached
+from millpond.cache.context import CacheMode, cache_mode
+from millpond.cache.entry import Entry
 from millpond.cache.missing import MISSING, Missing
 from millpond.cache.policy import CachePolicy
 from millpond.cache.statistics import CacheStatistics
@@ -69,6 +71,7 @@ from millpond.lock.store import LockStatistics
 __all__ = [
     # use
     "Cache",
+    "CacheMode",
     "CachePolicy",
     "CacheStatistics",
     "Cached",
@@ -76,6 +79,7 @@ __all__ = [
     "ClientStatistics",
     "Concurrency",
     "Decision",
+    "Entry",
     "FixedWindow",
     "Full",
     "Held",
@@ -94,6 +98,7 @@ __all__ = [
     "TokenBucket",
     "Watch",
     "Write",
+    "cache_mode",
     "hit_all",
     # errors
     "BackendError",

@@ -240,6 +240,32 @@ async def test_cached_functions_of_the_page(snippet: Callable[[str], Any], url: 
     assert module.texts.statistics().loads == 2 + 2
 
 
+async def test_modes_of_the_page(snippet: Callable[[str], Any], url: str) -> None:
+    module = snippet("cache_modes")
+    await module.test_price_without_redis()
+    with override(module.client, url):
+        async with serving(module.app) as http:
+            first = (await http.get("/prices/1")).json()
+            assert (await http.get("/prices/1")).json() == first
+            fresh = (await http.get("/prices/1", headers={"Cache-Control": "no-cache"})).json()
+            assert fresh > first
+            assert (await module.compare(1))[0] == first < (await module.compare(1))[1]
+            assert await module.one_cache_only(1) != first != await module.one_call_only(1)
+            assert (await http.get("/prices/1")).json() == first
+
+
+async def test_headers_of_the_page(snippet: Callable[[str], Any], url: str) -> None:
+    module = snippet("http_age")
+    with override(module.client, url):
+        async with serving(module.app) as http:
+            for _ in range(2):
+                answer = await http.get("/rates")
+                assert answer.json() == {"euro": 1.0}
+                assert 0 <= int(answer.headers["age"]) < 20
+                kept = int(answer.headers["cache-control"].removeprefix("max-age="))
+                assert 59 <= kept < 80
+
+
 # -- the pages -------------------------------------------------------------------------------
 
 

@@ -11,10 +11,15 @@ import math
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overload
 
+from msgspec.structs import replace
+
 from millpond.cache.batches import BATCH, batched, gathered
 from millpond.cache.cached import Cached
+from millpond.cache.context import check_mode, mode_of, open_scopes, scopes
 from millpond.cache.decision import Found, Verdict, barred, dead
+from millpond.cache.entry import Entry, read_entry
 from millpond.cache.flight import Flight, Landed, StartOver
+from millpond.cache.matching import check_pattern, matching
 from millpond.cache.missing import MISSING, Missing
 from millpond.cache.policy import CachePolicy
 from millpond.cache.store import NO_VALUE, Store, cannot_write
@@ -37,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
     from datetime import timedelta
 
+    from millpond.cache.context import CacheMode
     from millpond.cache.statistics import CacheStatistics
     from millpond.core.client import Client
     from millpond.core.keys import Key
@@ -47,6 +53,8 @@ T = TypeVar("T")
 D = TypeVar("D")
 K = TypeVar("K", bound="Key")
 P = ParamSpec("P")
+
+_READING: tuple[CacheMode, ...] = ("normal",)
 
 
 class Cache(Generic[T]):
@@ -114,7 +122,9 @@ class Cache(Generic[T]):
             raise ConfigError(f"version must be a number from 0 to 65535, not {version!r}")
         codec = Codec(type, version)
         self._client = client
-        self._key = Keyspace(client.prefix, namespace).__call__  # bound once: 50 ns a call
+        keyspace = Keyspace(client.prefix, namespace)
+        self._head = keyspace.head
+        self._key = keyspace.__call__  # bound once: 50 ns a call
         self._store = Store[T](
             client,
             codec,
@@ -149,6 +159,8 @@ class Cache(Generic[T]):
             GET.
         """
         name = self._key(key)
+        if scopes.entered and open_scopes() and mode_of(self) not in _READING:
+            return default
         # A hit is worth every nanosecond: these lines stand here and in `get_or_set`, since a
         # function of their own would cost a tenth of it.
         try:
@@ -172,12 +184,92 @@ class Cache(Generic[T]):
         self._counters.misses += 1
         return default
 
+    async def get_entry(self, key: Key) -> Entry[T] | None:
+        """Read a value with its age and its time to live.
+
+        Args:
+            key: Its key.
+
+        Returns:
+            The entry; None where `get` would find nothing.
+
+        Raises:
+            ConfigError: A key that cannot be one.
+            BackendUnavailable: Redis is out of reach, with `on_unavailable="raise"`.
+            BackendTimeout: The same, where it did not answer.
+
+        Redis:
+            GET and PTTL, in one batch.
+        """
+        entry = await self._entry(self._key(key))
+        if entry is None:
+            self._counters.misses += 1
+        else:
+            self._counters.hits += 1
+        return entry
+
+    async def _entry(self, name: str) -> Entry[T] | None:
+        if scopes.entered and mode_of(self) not in _READING:
+            return None
+        try:
+            raw, pttl = await self._client.pipeline([("GET", name), ("PTTL", name)])
+        except BackendError as error:
+            self._barred(name, error)
+            return None
+        found = self._store.judge(name, raw)
+        if found.found is not Found.VALUE:
+            return None
+        value = self._unload(name, Landed(found.payload))
+        return None if value is MISSING else read_entry(value, raw, pttl)
+
+    async def get_or_set_entry(
+        self,
+        key: Key,
+        loader: Callable[[], Awaitable[T]],
+        *,
+        ttl: float | timedelta | None = None,
+        mode: CacheMode | None = None,
+    ) -> Entry[T]:
+        """Read a value, or load and store it, and tell its age and its time to live.
+
+        Args:
+            key: The value's key.
+            loader: As for `get_or_set`.
+            ttl: As for `get_or_set`.
+            mode: As for `get_or_set`.
+
+        Returns:
+            The entry, as Redis has it after the load. A value that was not stored (deleted
+            meanwhile, past the cache, an outage) has a `ttl` of 0.
+
+        Raises:
+            Exception: As `get_or_set`.
+
+        Redis:
+            Hit: GET, then GET and PTTL. Otherwise as `get_or_set`, then GET and PTTL.
+        """
+        loaded = False
+
+        async def load() -> T:
+            nonlocal loaded
+            loaded = True
+            return await loader()
+
+        value = await self.get_or_set(key, load, ttl=ttl, mode=mode)
+        if self._mode(mode) in _READING:
+            entry = await self._entry(self._key(key))
+            if entry is not None:
+                return replace(entry, source="loader") if loaded else entry
+        source = "loader" if loaded else "redis"
+        return Entry(value=value, age=0.0, ttl=0.0, fresh_for=0.0, stale=False, source=source)
+
     async def get_or_set(
         self,
         key: Key,
         loader: Callable[[], Awaitable[T]],
         *,
         ttl: float | timedelta | None = None,
+        mode: CacheMode | None = None,
     ) -> T:
         """Read a value, or load and store it; many callers share one load.
 
@@ -190,12 +282,13 @@ class Cache(Generic[T]):
             key: The value's key.
             loader: Called without arguments when there is no value. None is a value, too.
             ttl: Seconds or timedelta for this value; None: the cache's.
+            mode: As if in `with cache_mode(mode):`; a scope that disables the cache is stronger.
 
         Returns:
             The stored value, or the loader's.
 
         Raises:
-            ConfigError: A key or TTL that cannot be one.
+            ConfigError: A key, TTL or mode that cannot be one.
             LoadTimeout: The loader ran past `load_timeout`.
             LoadDeadlock: This is called inside a loader that the value waits for.
             RemoteLoadError: The loader failed in the process that was being waited for.
@@ -210,6 +303,11 @@ class Cache(Generic[T]):
         """
         name = self._key(key)
         lifetime = None if ttl is None else self._store.checked(milliseconds(ttl, "ttl"))
+        if (mode is not None or (scopes.entered and open_scopes())) and (
+            self._mode(mode) not in _READING
+        ):
+            self._counters.bypassed += 1
+            return await loader()
         missed = False
         while True:
             try:
@@ -261,6 +359,18 @@ class Cache(Generic[T]):
                 cannot be in a key, or leaves out a parameter.
         """
         return lambda function: Cached(self, function, template, ttl=ttl, ignore=ignore)
+
+    def _mode(self, mode: CacheMode | None) -> CacheMode:
+        """Choose between a call's mode and that of the scopes around it."""
+        around = mode_of(self)
+        return around if mode is None or around == "disable" else check_mode(mode)
+
+    def _disabled(self) -> bool:
+        return scopes.entered and mode_of(self) == "disable"
+
+    def _unused(self) -> bool:
+        """Tell whether the cache is disabled and its client is not even open."""
+        return self._disabled() and self._client.statistics().state == "closed"
 
     def _undecodable(self, name: str, raw: bytes, error: Exception) -> Verdict:
         """Say why there is no value in what begins like one."""
@@ -335,7 +445,8 @@ class Cache(Generic[T]):
 
         Returns:
             Whether it was stored. It was not if Redis is out of reach or full (and
-            `on_unavailable` is `"load"`), or if a newer version of this cache has a value there.
+            `on_unavailable` is `"load"`), if a newer version of this cache has a value there, or
+            if the cache is disabled (`cache_mode`).
 
         Raises:
             ConfigError: A key or TTL that cannot be one.
@@ -375,6 +486,8 @@ class Cache(Generic[T]):
         store = self._store
         lifetime = None if ttl is None else store.checked(milliseconds(ttl, "ttl"))
         encoded = [(self._key(key), store.encode(value)) for key, value in values.items()]
+        if self._disabled():
+            return False
         stored = True
         try:
             for some in batched(encoded, BATCH):
@@ -412,6 +525,8 @@ class Cache(Generic[T]):
         store = self._store
         lifetime = None if ttl is None else store.checked(milliseconds(ttl, "ttl"))
         names = [self._key(key) for key in keys]
+        if self._unused():
+            return 0
         there = 0
         try:
             for some in batched(names, BATCH):
@@ -442,6 +557,8 @@ class Cache(Generic[T]):
             EVALSHA touch.
         """
         name = self._key(key)
+        if self._unused():
+            return None
         try:
             left = await self._store.touch(name, None)
         except BackendError as error:
@@ -475,9 +592,51 @@ class Cache(Generic[T]):
             EVALSHA delete for each key, pipelined.
         """
         names = [self._key(key) for key in keys]
-        if not names:
+        if not names or self._unused():
             return True
         return await self._confirmed(names, self._store.delete(names))
+
+    async def delete_matching(self, pattern: str) -> int:
+        """Remove every value whose key matches a pattern, by walking through all keys.
+
+        Costly: it looks at every key of the server's database, other namespaces' too, in steps
+        between which others are served. For maintenance; in a request, tags do it in one round
+        trip. Never make a pattern of what a user typed.
+
+        Not under the promise of `delete`: only keys that are there from the first step to the last
+        are certain to be met. A value stored meanwhile may be missed, and so may a load that
+        begins meanwhile. What is met is deleted as by `delete`: loads of it store nothing. Of a
+        Cluster it would see one node, which is no promise at all: use tags there.
+
+        Args:
+            pattern: Of the part of the key behind prefix and namespace, in Redis' words: `*` any
+                characters, `?` one byte, `[abc]` one of these. Parts of a tuple have `:` between
+                them, and are escaped as `key()` shows.
+
+        Returns:
+            How many were there. Leases of loads under way count.
+
+        Raises:
+            ConfigError: No pattern.
+            InvalidationPending: Redis did not acknowledge some deletes, which are kept and sent
+                again; what was not scanned yet is untouched.
+            BackendUnavailable: Redis was out of reach before the walk was done.
+            BackendTimeout: The same, where it did not answer.
+
+        Redis:
+            SCAN over the whole database in steps of 500 keys; for each match GETRANGE and EVALSHA
+            delete, pipelined.
+        """
+        whole = check_pattern(self._head, pattern)
+        if self._unused():
+            return 0
+        there = 0
+        async for names in matching(self._client, self._head, whole):
+            for some in batched(names, BATCH):
+                if not await self._confirmed(some, self._store.delete(some)):
+                    raise InvalidationPending(tuple(some), "Redis did not acknowledge")
+                there += len(some)
+        return there
 
     async def _confirmed(self, names: list[str], answer: asyncio.Future[str]) -> bool:
         """Wait until Redis has acknowledged, and say if it has not, as the policy wants."""
@@ -523,7 +682,9 @@ class Cache(Generic[T]):
         names = list(dict.fromkeys(self._key(key) for key in keys))
         if not names:
             raise ConfigError("writing() without keys marks nothing; name the keys that change")
-        return Writing(self._store, names, self._key)
+        return Writing(
+            self._store, names, self._key, marks=not self._unused(), stores=not self._disabled()
+        )
 
     # -- the rest ---------------------------------------------------------------------------
 

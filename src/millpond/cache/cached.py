@@ -154,12 +154,16 @@ class Cached(Generic[P, T]):
         """Call the function itself: nothing is read from Redis, and nothing stored.
 
         Raises:
+            TypeError: The function would not take these arguments.
+            ConfigError: An argument in the template that cannot be in a key.
             Exception: Whatever the function raises.
 
         Redis:
             Nothing.
         """
-        return await self._function(*self._object, *args, **kwargs)
+        return await self._cache.get_or_set(
+            self._key(args, kwargs), self._loader(args, kwargs), mode="bypass"
+        )
 
     def key(self, *args: P.args, **kwargs: P.kwargs) -> str:
         """Return the Redis key for these arguments, as `Cache.key`.

@@ -15,6 +15,7 @@ class CacheStatistics(msgspec.Struct, frozen=True, kw_only=True):
     loads: int  # loaders called
     load_failures: int  # loaders that raised or ran too long
     waits: int  # loads of other processes that were waited for
+    bypassed: int  # calls that a mode led past the cache
     unleased_loads: int  # loaders called without the fleet's lease
     refused_fills: int  # values not stored: deleted, replaced or expired meanwhile
     unreadable: int  # entries that were no entry of this cache
@@ -32,6 +33,7 @@ class Counters:
     """The same, while counting."""
 
     __slots__ = (
+        "bypassed",
         "hits",
         "load_failures",
         "loads",
@@ -50,6 +52,7 @@ class Counters:
         self.loads = 0
         self.load_failures = 0
         self.waits = 0
+        self.bypassed = 0
         self.unleased_loads = 0
         self.refused_fills = 0
         self.unreadable = 0

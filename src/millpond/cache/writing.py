@@ -111,16 +111,38 @@ class Write(Generic[T]):
 class Writing(Generic[T]):
     """One block: mark on entering, leave on leaving."""
 
-    __slots__ = ("_entered", "_loop", "_names", "_store", "_timer", "_token", "_write")
+    __slots__ = (
+        "_entered",
+        "_loop",
+        "_marks",
+        "_names",
+        "_store",
+        "_stores",
+        "_timer",
+        "_token",
+        "_write",
+    )
 
-    def __init__(self, store: Store[T], names: list[str], key: Callable[[Key], str]) -> None:
+    def __init__(
+        self,
+        store: Store[T],
+        names: list[str],
+        key: Callable[[Key], str],
+        *,
+        marks: bool = True,
+        stores: bool = True,
+    ) -> None:
         """Prepare; nothing is sent.
 
         Args:
             store: What the flights of one cache share.
             names: The Redis keys, all different.
             key: Names a key.
+            marks: Whether anything is sent at all (`cache_mode("disable")` without a connection).
+            stores: Whether values are stored on leaving.
         """
+        self._marks = marks
+        self._stores = stores
         self._store = store
         self._names = names
         self._write = Write(store, names, key)
@@ -139,6 +161,8 @@ class Writing(Generic[T]):
         if self._entered:
             raise ConfigError("a writing() is entered once; call cache.writing(...) for each block")
         self._entered = True
+        if not self._marks:
+            return self._write
         self._loop = asyncio.get_running_loop()
         marks = [self._store.mark(name, self._token, renewal=False) for name in self._names]
         self._arm()
@@ -169,8 +193,10 @@ class Writing(Generic[T]):
         Raises:
             ClosedError: The client was closed meanwhile, and the block raised nothing itself.
         """
+        if not self._marks:
+            return
         self._stop()
-        entries = self._write.entries if kind is None else {}
+        entries = self._write.entries if kind is None and self._stores else {}
         try:
             answer = self._store.leave(self._names, self._token, entries)
         except ClosedError:

@@ -72,6 +72,11 @@ class Keyspace:
             )
         self._quick = room // 4  # characters that fit whatever they are: UTF-8 has at most 4 bytes
 
+    @property
+    def head(self) -> str:
+        """What every key begins with: the prefix, the namespace, and their colons."""
+        return self._head
+
     def __call__(self, key: Key) -> str:
         """Return the Redis key of `key`.
 

@@ -1,0 +1,63 @@
+"""`Entry`: a value, and what HTTP needs to know of it."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, Generic, Literal, TypeAlias, TypeVar
+
+import msgspec
+
+from millpond.core.entry import parse
+
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["Entry", "EntrySource", "read_entry"]
+
+T = TypeVar("T")
+
+EntrySource: TypeAlias = Literal["redis", "loader"]
+"""Where an entry's value came from."""
+
+
+class Entry(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
+    """A value with its age and its future, as `get_entry` found it.
+
+    For HTTP: `Age` is `int(entry.age)`, and `Cache-Control: max-age` counts from the value's
+    origin, so it is `int(entry.age + entry.fresh_for)`; without an `Age` header it is
+    `int(entry.fresh_for)`.
+
+    Attributes:
+        value: The value.
+        age: Seconds since it was stored, by the clocks of the process that stored it and of this
+            one, which may differ; never negative.
+        ttl: Seconds until Redis forgets it; infinite if somebody has made it stay (`PERSIST`); 0
+            if it was not stored, so that nobody downstream should keep it either.
+        fresh_for: Seconds until it is stale; as `ttl` where the cache serves nothing stale.
+        stale: Whether it is past that already.
+        source: `"redis"`, or `"loader"`: this very call has loaded it.
+    """
+
+    value: T
+    age: float
+    ttl: float
+    fresh_for: float
+    stale: bool
+    source: EntrySource
+
+
+def read_entry(value: T, raw: bytes, pttl: int) -> Entry[T]:
+    """Describe a value that was found.
+
+    Args:
+        value: Decoded.
+        raw: The bytes under its key, of which the header is read.
+        pttl: What `PTTL` said right after.
+    """
+    header: Any = parse(raw)
+    age = max(0.0, time.time() - header.created_ms / 1000)
+    ttl = math.inf if pttl == -1 else max(0, pttl) / 1000
+    fresh_for = min(ttl, max(0.0, header.soft_ms / 1000 - age)) if header.soft_ms else ttl
+    stale = bool(header.soft_ms) and header.soft_ms / 1000 <= age
+    return Entry(value=value, age=age, ttl=ttl, fresh_for=fresh_for, stale=stale, source="redis")
