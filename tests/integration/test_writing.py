@@ -206,9 +206,10 @@ async def test_block_longer_than_write_timeout_is_renewed_and_stored(url: str) -
     async with Member[int](url, policy=SHORT) as one:
         raws: set[bytes] = set()
         async with one.cache.writing(1) as write:
-            while len(raws) < 5:  # the deadline has moved four times: longer than it lasts
-                raws.add(await one.client.call("GET", KEY))
-                await asyncio.sleep(0.005)
+            async with asyncio.timeout(10):
+                while len(raws) < 5:  # the deadline has moved four times: longer than it lasts
+                    raws.add(await one.client.call("GET", KEY))
+                    await asyncio.sleep(0.005)
             write.set(2)
         assert await one.cache.get(1) == 2
         assert all(raw[3:5] == b"w\0" for raw in raws)

@@ -7,6 +7,7 @@ loaded, and nothing else is ever seen. Other programs write under its keys, too.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hypothesis import HealthCheck, Phase, given, settings
@@ -37,6 +38,7 @@ FOREIGN = st.one_of(
     st.binary(max_size=9).map(lambda p: pack_value(new_generation(), 0, 1, p, created_ms=1)),
 )
 MEMBERS = st.integers(0, 1)
+ENDS = st.sampled_from(["stores", "deletes", "raises", "overlapped", "deleted", "set", "DEL"])
 OPERATIONS: st.SearchStrategy[list[Operation]] = st.lists(
     st.one_of(
         st.tuples(st.just("get"), MEMBERS, KEYS),
@@ -46,6 +48,9 @@ OPERATIONS: st.SearchStrategy[list[Operation]] = st.lists(
         st.tuples(st.just("set"), MEMBERS, KEYS, VALUES, TTLS),
         st.tuples(st.just("delete"), MEMBERS, st.lists(KEYS, max_size=4)),
         st.tuples(st.just("foreign"), MEMBERS, KEYS, FOREIGN),
+        st.tuples(st.just("write"), MEMBERS, KEYS, VALUES, ENDS),
+        st.tuples(st.just("set many"), MEMBERS, st.dictionaries(KEYS, VALUES, max_size=4), TTLS),
+        st.tuples(st.just("touch"), MEMBERS, KEYS, TTLS),
     ),
     max_size=25,
 )
@@ -128,6 +133,49 @@ class Model:
         assert await member.cache.delete(*keys) is True
         for key in keys:
             self.stored.pop(member.cache.key(key), None)
+
+    async def set_many(
+        self, member: Member[Any], values: dict[Any, Value], ttl: float | None
+    ) -> None:
+        assert await member.cache.set_many(values, ttl=ttl) is True
+        for key, value in values.items():
+            self.stored[member.cache.key(key)] = value
+
+    async def touch(self, member: Member[Any], key: Any, ttl: float | None) -> None:
+        name = member.cache.key(key)
+        assert await member.cache.touch(key, ttl=ttl) == (name in self.stored)
+        if name in self.stored:
+            await self.expires(member, name, ttl)
+        else:
+            assert await member.cache.ttl(key) is None
+
+    async def write(self, member: Member[Any], key: Any, value: Value, end: str) -> None:
+        name = member.cache.key(key)
+        self.stored.pop(name, None)
+        with contextlib.suppress(Broken):
+            async with member.cache.writing(key) as write:
+                if end != "deletes":
+                    write.set(value)
+                await self.meanwhile(member, key, end)
+                if end == "raises":
+                    raise Broken
+        if end in {"stores", "set"}:
+            self.stored[name] = value
+            await self.expires(member, name, None)
+
+    async def meanwhile(self, member: Member[Any], key: Any, end: str) -> None:
+        (other,) = (each for each in self.members if each is not member)
+        if end == "overlapped":
+            async with other.cache.writing(key) as write:
+                write.set("older")
+        elif end == "deleted":
+            assert await other.cache.delete(key) is True
+        elif end == "set":
+            assert await other.cache.set(key, "older") is False
+        elif end == "DEL":
+            await other.client.call("DEL", member.cache.key(key))
+        for each in self.members:
+            await self.get(each, key)
 
     async def foreign(self, member: Member[Any], key: Any, raw: bytes) -> None:
         name = member.cache.key(key)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from millpond.cache.decision import Found, Seen, Verdict, judge
@@ -202,14 +201,8 @@ class Store(Generic[T]):
 
         Redis: one EVALSHA for each.
         """
-        return self.client.invalidate(
-            [
-                Invalidation(
-                    _DELETE, (name,), first=First(_DELETE, (), partial(self._deleted, name))
-                )
-                for name in names
-            ]
-        )
+        first = First(_DELETE, (), self._deleted)
+        return self.client.invalidate([Invalidation(_DELETE, (name,), (), first) for name in names])
 
     def _deleted(self, name: str, reply: int) -> None:
         if reply == _WITHOUT_MEMORY:
@@ -251,8 +244,7 @@ class Store(Generic[T]):
         invalidations: list[Invalidation] = []
         for name in names:
             entry, ttl = entries.get(name, (b"", 0))
-            told = partial(self._left, name) if entry else None
-            first = First(_LEAVE, (token, entry, ttl), told)
+            first = First(_LEAVE, (token, entry, ttl), self._left if entry else None)
             invalidations.append(Invalidation(_DELETE, (name,), first=first))
         return self.client.invalidate(invalidations)
 

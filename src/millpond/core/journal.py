@@ -50,12 +50,13 @@ _GROUP = 500  # commands queued without a gap
 class First(NamedTuple):
     """What an invalidation is sent as the first time, where that is another script of its keys.
 
-    It must forget as much. Only its reply is told, and nothing of it is kept.
+    It must forget as much. Its reply is told, with the first of the keys; its arguments, which may
+    be large, are not kept.
     """
 
     script: Script
     args: tuple[str | bytes | int, ...] = ()
-    told: Callable[[Any], None] | None = None
+    told: Callable[[str, Any], None] | None = None
 
 
 class Invalidation(NamedTuple):
@@ -110,7 +111,8 @@ class Journal:
         if not invalidations:
             answer.set_result("")
         for invalidation in invalidations:
-            first, kept = invalidation.first, invalidation._replace(first=None)
+            first = invalidation.first
+            kept = invalidation._replace(first=None) if first and first.args else invalidation
             delivery = _Delivery(self, (self._issued(kept), kept), lane, tally, first)
             lane.group([delivery.by_digest()], (delivery,))
         return answer
@@ -279,7 +281,7 @@ class _Delivery:
     def set_result(self, result: Any, /) -> None:
         """Take the acknowledgement."""
         if self._first is not None and self._first.told is not None:
-            self._first.told(result)
+            self._first.told(self._invalidation.keys[0], result)
         self._journal.acknowledged(self._number, self._invalidation)
         self._tally.count(None)
 
