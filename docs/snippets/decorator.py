@@ -113,6 +113,7 @@ async def welcome(visitor: Annotated[Visitor, Depends(visitor)]) -> str:
 async def one_key_in_every_way() -> None:
     await get_product(1)  # get_or_set
     await get_product.get(1)  # what is stored, or MISSING; never calls the function
+    await get_product.refresh(1)  # calls the function now, and stores what it returns
     await get_product.bypass(1)  # calls the function; reads and stores nothing
     await get_product.set(Product(name="kettle", price=2900), 1)  # the value, then the arguments
     await get_product.delete(1)

@@ -62,6 +62,22 @@ async def jitter_above_ttl() -> None:
     Cache(client, "user", type=User, ttl=10, policy=CachePolicy(jitter=60))
 
 
+async def parameter_left_out() -> None:
+    @users.cached("{user_id}")
+    async def get_user(user_id: int, locale: str) -> User:
+        return User(user_id if locale else 0)
+
+
+async def pasted_template() -> None:
+    users.cached("{user_id}-{locale}")
+
+
+async def optional_in_template() -> None:
+    @users.cached("{user_id}")
+    async def get_user(user_id: int | None) -> User:
+        return User(user_id or 0)
+
+
 async def blocking_command() -> None:
     await client.call("BLPOP", "queue", 0)
 
@@ -122,6 +138,9 @@ MISTAKES: list[Mistake] = [
     none_key,
     no_ttl,
     jitter_above_ttl,
+    parameter_left_out,
+    pasted_template,
+    optional_in_template,
     blocking_command,
     pub_sub,
     sentinel,

@@ -207,7 +207,9 @@ def test_scope_closed_in_another_context_ends_nothing_there() -> None:
 
 @pytest.mark.parametrize("mode", ["off", "", None, True])
 def test_unknown_mode_is_refused_with_those_there_are(mode: Any) -> None:
-    with pytest.raises(ConfigError, match="mode must be one of 'normal', 'bypass'"):
+    with pytest.raises(
+        ConfigError, match="mode must be one of 'normal', 'bypass', 'refresh', 'disable'"
+    ):
         cache_mode(mode)
 
 

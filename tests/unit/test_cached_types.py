@@ -46,6 +46,7 @@ async def results_and_arguments_are_the_functions() -> None:
     assert_type(await get_name.get(1), str | Missing)
     assert_type(await get_number.get("x"), int | Missing | None)
     assert_type(await get_name.bypass(1), str)
+    assert_type(await get_name.refresh(1, locale="de"), str)
     assert_type(await get_name.set("Ada", 1, locale="de"), bool)
     assert_type(await get_name.delete(user_id=1), bool)
     assert_type(get_name.key(1), str)

@@ -123,10 +123,10 @@ def test_what_is_no_template_is_refused_with_the_fix(template: str, said: str) -
     assert said in str(refused.value)
 
 
-@pytest.mark.parametrize("template", [None, b"{a}", 42, ("a",)])
+@pytest.mark.parametrize("template", [None, b"{a}", 42, ("a",), print])
 def test_template_of_another_type_is_refused(template: Any) -> None:
-    with pytest.raises(ConfigError, match=r"a template is a str such as '\{user_id\}', not"):
-        cache.cached(template)(taking(int))
+    with pytest.raises(ConfigError, match=r"a template is a str, not a .*'\{user_id\}'"):
+        cache.cached(template)
 
 
 def test_attribute_that_is_not_there_at_the_call_is_a_clear_error() -> None:

@@ -22,7 +22,9 @@ from millpond.cache.flight import Flight, Landed, StartOver
 from millpond.cache.matching import check_pattern, matching
 from millpond.cache.missing import MISSING, Missing
 from millpond.cache.policy import CachePolicy
+from millpond.cache.reload import reload
 from millpond.cache.store import NO_VALUE, Store, cannot_write
+from millpond.cache.template import parse_key
 from millpond.cache.waiting import current, would_deadlock
 from millpond.cache.writing import Writing
 from millpond.core.codec import Codec
@@ -54,7 +56,7 @@ D = TypeVar("D")
 K = TypeVar("K", bound="Key")
 P = ParamSpec("P")
 
-_READING: tuple[CacheMode, ...] = ("normal",)
+_READING: tuple[CacheMode, ...] = ("normal", "refresh")
 
 
 class Cache(Generic[T]):
@@ -304,10 +306,9 @@ class Cache(Generic[T]):
         name = self._key(key)
         lifetime = None if ttl is None else self._store.checked(milliseconds(ttl, "ttl"))
         if (mode is not None or (scopes.entered and open_scopes())) and (
-            self._mode(mode) not in _READING
+            self._mode(mode) != "normal"
         ):
-            self._counters.bypassed += 1
-            return await loader()
+            return await self._led(key, loader, ttl, mode)
         missed = False
         while True:
             try:
@@ -358,7 +359,56 @@ class Cache(Generic[T]):
             ConfigError: Not an `async def`; or a template that names what is no parameter or
                 cannot be in a key, or leaves out a parameter.
         """
+        parse_key(template)  # `@users.cached`, without the call, would have the function here
         return lambda function: Cached(self, function, template, ttl=ttl, ignore=ignore)
+
+    async def refresh(
+        self,
+        key: Key,
+        loader: Callable[[], Awaitable[T]],
+        *,
+        ttl: float | timedelta | None = None,
+    ) -> T:
+        """Load a value now and store it over what is there; never a value loaded before.
+
+        Calls for one key that begin before a load share it. While it runs, other readers wait for
+        it. Deletes and writes are stronger: what they revoke is not stored. If the loader fails,
+        there is no value any more.
+
+        Args:
+            key: The value's key.
+            loader: As for `get_or_set`.
+            ttl: Seconds or timedelta for this value; None: the cache's.
+
+        Returns:
+            The loader's value.
+
+        Raises:
+            Exception: As `get_or_set`, but for what stored errors raise.
+
+        Redis:
+            EVALSHA claim, twice where there is a value, and EVALSHA fill. Loads elsewhere are
+            waited for first, as by `get_or_set`.
+        """
+        return await self._led(key, loader, ttl, "refresh")
+
+    async def _led(
+        self,
+        key: Key,
+        loader: Callable[[], Awaitable[T]],
+        ttl: float | timedelta | None,
+        mode: CacheMode | None,
+    ) -> T:
+        """Load as a mode wants it."""
+        name = self._key(key)
+        lifetime = None if ttl is None else self._store.checked(milliseconds(ttl, "ttl"))
+        if self._mode(mode) != "refresh":
+            self._counters.bypassed += 1
+            return await loader()
+        while True:
+            value = self._unload(name, await reload(self._store, name, loader, lifetime))
+            if value is not MISSING:
+                return value
 
     def _mode(self, mode: CacheMode | None) -> CacheMode:
         """Choose between a call's mode and that of the scopes around it."""

@@ -150,6 +150,19 @@ class Cached(Generic[P, T]):
         """
         return await self._cache.delete(self._key(args, kwargs))
 
+    async def refresh(self, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call the function now and store its result over what is there, as `Cache.refresh`.
+
+        Raises:
+            Exception: As `Cache.refresh`.
+
+        Redis:
+            As `Cache.refresh`.
+        """
+        return await self._cache.refresh(
+            self._key(args, kwargs), self._loader(args, kwargs), ttl=self._ttl
+        )
+
     async def bypass(self, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call the function itself: nothing is read from Redis, and nothing stored.
 

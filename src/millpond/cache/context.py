@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CacheMode", "Scope", "cache_mode", "check_mode", "mode_of", "open_scopes", "scopes"]
 
-CacheMode: TypeAlias = Literal["normal", "bypass", "disable"]
+CacheMode: TypeAlias = Literal["normal", "bypass", "refresh", "disable"]
 """How a cache behaves: see `cache_mode`."""
 
 _MODES: tuple[str, ...] = get_args(CacheMode)
@@ -57,6 +57,7 @@ def cache_mode(mode: CacheMode, *only: Cache[Any] | Client) -> Scope:
     - `"normal"`: as ever.
     - `"bypass"`: reads find nothing; `get_or_set` and cached functions call the loader, and store
       nothing. What is `set` is stored.
+    - `"refresh"`: `get_or_set` and cached functions load and store over what is there.
     - `"disable"`: as if there were no cache: what is `set` is not stored either.
 
     Past the cache every call runs its own loader: nothing is shared, and no `load_timeout` ends it.
@@ -67,7 +68,7 @@ def cache_mode(mode: CacheMode, *only: Cache[Any] | Client) -> Scope:
     whoever runs it, until it is resumed: the way to bypass caches for one request.
 
     Args:
-        mode: Of these three; `"normal"` ends another scope's effect inside it.
+        mode: Of these; `"normal"` ends another scope's effect inside it.
         only: Caches, or clients for all caches made with them; none: every cache.
 
     Raises:

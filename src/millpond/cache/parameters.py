@@ -63,7 +63,8 @@ class Parameters:
         Raises:
             ConfigError: It has no signature to look at.
         """
-        self._name: str = getattr(function, "__qualname__", None) or repr(function)
+        whole: str = getattr(function, "__qualname__", None) or repr(function)
+        self._name = whole.rpartition("<locals>.")[2]
         try:
             signature = inspect.signature(function)
         except (TypeError, ValueError) as error:

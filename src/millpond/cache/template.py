@@ -82,7 +82,7 @@ def parse_text(template: str) -> tuple[Piece, ...]:
     """
     if not isinstance(template, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ConfigError(
-            f"a template is a str such as '{{user_id}}', not a {type(template).__name__}"
+            f"a template is a str, not a {type(template).__name__}: @cache.cached('{{user_id}}')"
         )
     pieces: list[Piece] = []
     try:

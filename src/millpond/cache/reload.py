@@ -1,0 +1,108 @@
+"""`refresh`: a load that takes the place of a value instead of serving it.
+
+What must stay true, beside what holds for every flight (`flight.py`): *the value that a caller of
+`refresh` is given was loaded after the call began*, in any process. So a reload joins nothing that
+was there before it:
+
+- A flight of this process that was in the table when the call began may have read its row already.
+  The call waits for its end and begins anew. Of many calls that wait, one begins and the others,
+  who came before it, join.
+- A lease of another process is waited for, and what it leaves is not taken but claimed.
+
+It claims by the generation that it saw, so it never replaces what it has not seen: a delete, a
+write mark or another load in between is met by the next claim.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from millpond.cache.decision import ABSENT, Found, Verdict
+from millpond.cache.flight import Flight, Landed
+from millpond.cache.waiting import current, would_deadlock
+from millpond.errors import LoadDeadlock
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from millpond.cache.store import Store
+
+__all__ = ["Reload", "reload"]
+
+T = TypeVar("T")
+A = TypeVar("A")
+
+
+class Reload(Flight[T], Generic[T]):
+    """A flight that loads whatever it finds."""
+
+    __slots__ = ()
+
+    def _take(self, verdict: Verdict) -> Verdict | None:
+        """Land with nothing that was read: values and errors are there to be replaced."""
+        if verdict.found is Found.VALUE or verdict.found is Found.ERROR:
+            return verdict
+        return super()._take(verdict)
+
+
+async def reload(
+    store: Store[T], name: str, loader: Callable[[], Awaitable[T]], ttl: int | None
+) -> Landed[T]:
+    """Load one key and store it over what is there; shared by calls that came before it began.
+
+    Args:
+        store: What the flights of one cache share.
+        name: The Redis key.
+        loader: Asked for the value, once.
+        ttl: Milliseconds that the value may live; None: as the cache has it.
+
+    Raises:
+        LoadDeadlock: It would wait for the load that it is called in.
+        Exception: As a flight's callers are given.
+    """
+    flights = store.flights
+    too_early = flights.get(name)
+    while True:
+        flight = flights.get(name)
+        if flight is None or not flight.lives:
+            flight = Reload(store, name, loader, ttl=ttl, verdict=ABSENT)
+            landing = flight.join()
+            task = store.client.supervisor.start(flight.run(), name=f"millpond refresh {name}")
+            task.add_done_callback(flight.ended)
+            if not task.done():
+                flights[name] = flight
+        elif would_deadlock(flight):
+            raise LoadDeadlock(name)
+        elif flight is too_early or not isinstance(flight, Reload):
+            await _ended(flight, _over(flight))
+            continue
+        else:
+            landing = flight.join()
+        landed = await _ended(flight, landing)
+        if isinstance(landed, Landed):
+            return landed
+
+
+async def _over(flight: Flight[T]) -> None:
+    """Wait for the end of a flight, whatever it brings."""
+    landing = flight.join()
+    landing.add_done_callback(_consumed)
+    await asyncio.wait((landing,))
+
+
+def _consumed(landing: asyncio.Future[Any]) -> None:
+    if not landing.cancelled():
+        landing.exception()
+
+
+async def _ended(flight: Flight[T], answer: Awaitable[A]) -> A:
+    """Wait, and be seen to wait by whoever looks for circles."""
+    here = current.get()
+    if here is None:
+        return await answer
+    here.wait_for(flight)
+    try:
+        return await answer
+    finally:
+        here.waited_for(flight)
