@@ -39,6 +39,7 @@ class Parameters:
 
     Attributes:
         places: Where `values` has which parameter.
+        complete: How many positional arguments are the values as they are; -1: none ever.
     """
 
     __slots__ = (
@@ -51,6 +52,7 @@ class Parameters:
         "_names",
         "_parameters",
         "_signature",
+        "complete",
         "places",
     )
 
@@ -87,6 +89,7 @@ class Parameters:
         self._fewest = needed[-1] + 1 if needed else 0
         simple = not any(p.kind in _VARIABLE for p in everything)
         self._most = len(positional) if simple else -1
+        self.complete = self._most if self._most == len(everything) else -1
         only = any(p.kind is p.POSITIONAL_ONLY for p in everything)
         self._keywords = len(everything) if simple and not only else -1
 

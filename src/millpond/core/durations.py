@@ -60,6 +60,8 @@ def milliseconds(value: float | timedelta, name: str) -> int:
     Raises:
         ConfigError: As `seconds`.
     """
+    if type(value) is int and 0 < value <= LONGEST:
+        return value * 1000  # most are, and it is asked on every call that has a ttl
     number = seconds(value, name)
     if isinstance(value, timedelta):
         return -(-value // timedelta(milliseconds=1))  # exact, and // rounds down: so up
