@@ -70,10 +70,11 @@ def run(server: Server, folder: Path, **options: object) -> list[History]:
         {"seconds": 3.0, "renew": False, "lease_ttl": 0.1, "load_seconds": 0.2, "pause": 0.3},
         {"seconds": 2.0, "ways": ["through"], "writers": 2},
         {"seconds": 2.0, "ways": ["delete", "writing", "through"], "writers": 2},
+        {"seconds": 2.0, "ways": ["delete", "through"], "writers": 2, "refreshes": 0.1},
         # Marks lapse while their writers' processes stand still.
         {"seconds": 2.0, "ways": ["delete", "through"], "write_timeout": 0.1, "stall": 0.3},
     ],
-    ids=["short loads", "lost leases", "write-through", "all ways", "lapsed marks"],
+    ids=["short loads", "lost leases", "write-through", "all ways", "refreshes", "lapsed marks"],
 )
 def test_no_read_in_four_processes_is_older_than_the_last_finished_write(
     server: Server, tmp_path: Path, options: dict[str, object]

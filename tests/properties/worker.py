@@ -41,6 +41,7 @@ class Plan(msgspec.Struct, kw_only=True):
     blind: bool = False  # store without comparing
     blind_leave: bool = False  # write through whatever others have written
     ways: tuple[str, ...] = ("delete",)  # how writes are made, in turn by chance
+    refreshes: float = 0.0  # the share of reads that are `refresh`
     write_timeout: float = 30.0
     stall: float = 0.0  # seconds at most that the event loop stands still inside a `writing()`
     renew: bool = True  # otherwise leases run out under loads
@@ -94,7 +95,9 @@ class Worker:
         while time.monotonic() < self.end:
             key = self.random.randrange(self.plan.keys)
             began = time.monotonic_ns()
-            version = await self.cache.get_or_set(key, self.loader(key))
+            refreshes = self.random.random() < self.plan.refreshes
+            read = self.cache.refresh if refreshes else self.cache.get_or_set
+            version = await read(key, self.loader(key))
             self.history.reads.append(Read(key, version, began, time.monotonic_ns()))
             await asyncio.sleep(self.random.uniform(0, 0.003))
 
