@@ -16,9 +16,10 @@ from msgspec.structs import replace
 from millpond.cache.batches import BATCH, batched, gathered
 from millpond.cache.cached import Cached
 from millpond.cache.context import check_mode, mode_of, open_scopes, scopes
-from millpond.cache.decision import Found, Verdict, barred, dead
+from millpond.cache.decision import Found, Verdict, dead
 from millpond.cache.entry import Entry, read_entry
 from millpond.cache.flight import Flight, Landed, StartOver
+from millpond.cache.many import named, read_many
 from millpond.cache.matching import check_pattern, matching
 from millpond.cache.missing import MISSING, Missing
 from millpond.cache.policy import CachePolicy
@@ -37,11 +38,10 @@ from millpond.errors import (
     InvalidationPending,
     LoadDeadlock,
     RemoteLoadError,
-    ReplyError,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping
     from datetime import timedelta
 
     from millpond.cache.context import CacheMode
@@ -168,7 +168,7 @@ class Cache(Generic[T]):
         try:
             raw = await self._client.call("GET", name)
         except BackendError as error:
-            found = self._barred(name, error)
+            found = self._store.barred(name, error)
         else:
             if raw is not None and raw.startswith(self._hit):
                 try:
@@ -188,6 +188,33 @@ class Cache(Generic[T]):
                     found = dead(raw or b"", "")
         self._counters.misses += 1
         return default
+
+    async def get_many(self, keys: Iterable[K]) -> dict[K, T]:
+        """Read many values, in one round trip where one `get` for each would take as many.
+
+        Args:
+            keys: Their keys: a list, a set, whatever can be iterated over. Of one key under two
+                spellings (`42` and `"42"`) each is found.
+
+        Returns:
+            The values that there are, by the keys as you gave them, in their order. A key without
+            a value is not in it, so that None in it is a value.
+
+        Raises:
+            ConfigError: A key that cannot be one, or a `str` where a list of keys belongs.
+            BackendUnavailable: Redis is out of reach, with `on_unavailable="raise"`.
+            BackendTimeout: The same, where it did not answer.
+
+        Redis:
+            MGET, at most 500 keys in each.
+        """
+        names = named(keys, self._key, "get_many()")
+        if scopes.entered and mode_of(self) not in _READING:
+            return {}
+        values, _ = await read_many(self._store, names)
+        self._counters.hits += len(values)
+        self._counters.misses += len(names) - len(values)
+        return values
 
     async def get_entry(self, key: Key) -> Entry[T] | None:
         """Read a value with its age and its time to live.
@@ -219,7 +246,7 @@ class Cache(Generic[T]):
         try:
             raw, pttl = await self._client.pipeline([("GET", name), ("PTTL", name)])
         except BackendError as error:
-            self._barred(name, error)
+            self._store.barred(name, error)
             return None
         found = self._store.judge(name, raw)
         if found.found is not Found.VALUE:
@@ -317,7 +344,7 @@ class Cache(Generic[T]):
             try:
                 raw = await self._client.call("GET", name)
             except BackendError as error:
-                found = self._barred(name, error)
+                found = self._store.barred(name, error)
             else:
                 if raw is not None and raw.startswith(self._hit):
                     try:
@@ -433,14 +460,6 @@ class Cache(Generic[T]):
         reason = self._store.codec.unreadable(error).reason
         self._store.unreadable(name, reason)
         return dead(raw, reason)
-
-    def _barred(self, name: str, error: BackendError) -> Verdict:
-        """Say why a key could not be read, if it may be loaded all the same; otherwise raise."""
-        if isinstance(error, ReplyError):
-            return barred(self._store.without_lease(name, error))
-        if self._store.raises_when_unavailable:
-            raise error
-        return barred("unavailable")
 
     async def _fly(
         self,

@@ -10,7 +10,7 @@ import random
 import time
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from millpond.cache.decision import Found, Seen, Verdict, judge
+from millpond.cache.decision import Found, Seen, Verdict, barred, judge
 from millpond.cache.policy import CachePolicy, zero_or_seconds
 from millpond.cache.statistics import Counters
 from millpond.core.durations import milliseconds, seconds
@@ -164,6 +164,18 @@ class Store(Generic[T]):
         if cannot_write(error) and not self.raises_when_unavailable:
             return f"unavailable: {error.code}"
         raise error
+
+    def barred(self, key: str, error: BackendError) -> Verdict:
+        """Say why a key could not be read, if it may be loaded all the same.
+
+        Raises:
+            BackendError: The same, where it may not.
+        """
+        if isinstance(error, ReplyError):
+            return barred(self.without_lease(key, error))
+        if self.raises_when_unavailable:
+            raise error
+        return barred("unavailable")
 
     # -- the protocol's commands ------------------------------------------------------------
 

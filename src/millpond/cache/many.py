@@ -1,0 +1,111 @@
+"""Many keys at once: one MGET for all, and one loop over what it brought.
+
+A hit of `get_many` costs little more than decoding it, so the loop has nothing in it that a plain
+hit does not need. Whatever is no plain hit is judged as any other read is.
+
+Keys that Python holds equal are one key, and so are those that Redis does (`42` and `"42"`). The
+first are one entry of the result, as in any dict; of the second each has its own, so that everybody
+finds what was asked for under the very key that was asked with.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from millpond.cache.batches import BATCH, batched
+from millpond.cache.decision import Found, Verdict, dead
+from millpond.core.entry import HEAD_SIZE
+from millpond.errors import BackendError, ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from millpond.cache.store import Store
+    from millpond.core.keys import Key
+
+__all__ = ["named", "read_many"]
+
+T = TypeVar("T")
+K = TypeVar("K", bound="Key")
+
+
+def named(keys: Iterable[K], name: Callable[[Any], str], call: str) -> dict[K, str]:
+    """Return the Redis key of each key, in order, equal ones once.
+
+    Args:
+        keys: The caller's.
+        name: Makes a Redis key of one.
+        call: What is called, for the message.
+
+    Raises:
+        ConfigError: One key instead of several, or one that cannot be a key.
+    """
+    given = cast("object", keys)
+    if isinstance(given, str | bytes | bytearray):  # which Python iterates over happily
+        raise ConfigError(
+            f"{call} takes several keys, as in [1, 2, 3]; a {type(given).__name__} is one: "
+            "put it into a list"
+        )
+    try:
+        known = list(keys)
+    except TypeError as error:
+        raise ConfigError(
+            f"{call} takes a list of keys, as in [1, 2, 3], not a {type(given).__name__}: {error}"
+        ) from error
+    # Named before they are hashed: a list among them is told what it is, a bad key.
+    return dict(zip(known, map(name, known), strict=True))
+
+
+async def read_many(
+    store: Store[T], names: Mapping[K, str]
+) -> tuple[dict[K, T], dict[str, Verdict]]:
+    """Read values.
+
+    Args:
+        store: Of the cache.
+        names: The Redis key of each key.
+
+    Returns:
+        The values, and of the Redis keys that have none, what is there instead. A batch that Redis
+        did not answer has none, unless `on_unavailable` is `"raise"`.
+
+    Raises:
+        BackendError: Redis is out of reach, and that is not to be hidden.
+
+    Redis:
+        MGET, at most 500 keys in each.
+    """
+    values: dict[K, T] = {}
+    missed: dict[str, Verdict] = {}
+    hit, decode = store.codec.prefix, store.codec.decode_or_raise
+    for some in batched(names.items(), BATCH):
+        try:
+            replies = await store.client.call("MGET", *[name for _, name in some])
+        except BackendError as error:
+            verdict = store.barred(some[0][1], error)
+            missed.update([(name, verdict) for _, name in some])
+            continue
+        for (key, name), raw in zip(some, replies, strict=True):
+            if raw is not None and raw.startswith(hit):
+                try:
+                    values[key] = decode(raw[HEAD_SIZE:])
+                except Exception as error:  # noqa: BLE001  (a value's own methods run in there)
+                    missed[name] = _undecodable(store, name, raw, error)
+                continue
+            found = store.judge(name, raw)
+            if found.found is not Found.VALUE:
+                missed[name] = found
+            elif found.payload is None:
+                values[key] = cast("T", None)
+            else:
+                try:
+                    values[key] = decode(found.payload)
+                except Exception as error:  # noqa: BLE001
+                    missed[name] = _undecodable(store, name, raw or b"", error)
+    return values, missed
+
+
+def _undecodable(store: Store[Any], name: str, raw: bytes, error: Exception) -> Verdict:
+    reason = store.codec.unreadable(error).reason
+    store.unreadable(name, reason)
+    return dead(raw, reason)
