@@ -6,6 +6,7 @@ from millpond.cache.cache import Cache
 from millpond.cache.cached import Cached
 from millpond.cache.context import CacheMode, cache_mode
 from millpond.cache.entry import Entry
+from millpond.cache.fetching import Warmed
 from millpond.cache.missing import MISSING, Missing
 from millpond.cache.policy import CachePolicy
 from millpond.cache.statistics import CacheStatistics
@@ -24,6 +25,7 @@ from millpond.errors import (
     InvalidationPending,
     LimitExceeded,
     LoadDeadlock,
+    LoadManyFailed,
     LoadTimeout,
     LockError,
     LockLost,
@@ -96,6 +98,7 @@ __all__ = [
     "SlidingWindow",
     "Slot",
     "TokenBucket",
+    "Warmed",
     "Watch",
     "Write",
     "cache_mode",
@@ -110,6 +113,7 @@ __all__ = [
     "InvalidationPending",
     "LimitExceeded",
     "LoadDeadlock",
+    "LoadManyFailed",
     "LoadTimeout",
     "LockError",
     "LockLost",

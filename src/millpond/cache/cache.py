@@ -9,17 +9,18 @@ from __future__ import annotations
 import asyncio
 import math
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from msgspec.structs import replace
 
-from millpond.cache.batches import BATCH, batched, gathered
+from millpond.cache.batches import BATCH, batched, gathered, positive
 from millpond.cache.cached import Cached
 from millpond.cache.context import check_mode, mode_of, open_scopes, scopes
 from millpond.cache.decision import Found, Verdict, dead
 from millpond.cache.entry import Entry, read_entry
+from millpond.cache.fetching import Fetch, Warmed, load_past
 from millpond.cache.flight import Flight, Landed, StartOver
-from millpond.cache.many import named, read_many
+from millpond.cache.many import named, read_many, several
 from millpond.cache.matching import check_pattern, matching
 from millpond.cache.missing import MISSING, Missing
 from millpond.cache.policy import CachePolicy
@@ -30,7 +31,7 @@ from millpond.cache.waiting import current, would_deadlock
 from millpond.cache.writing import Writing
 from millpond.core.codec import Codec
 from millpond.core.durations import milliseconds
-from millpond.core.entry import HEAD_SIZE, Unreadable
+from millpond.core.entry import HEAD_SIZE
 from millpond.core.keys import Keyspace
 from millpond.errors import (
     BackendError,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping
     from datetime import timedelta
 
+    from millpond.cache.bulk import LoadMany
     from millpond.cache.context import CacheMode
     from millpond.cache.statistics import CacheStatistics
     from millpond.core.client import Client
@@ -208,7 +210,7 @@ class Cache(Generic[T]):
         Redis:
             MGET, at most 500 keys in each.
         """
-        names = named(keys, self._key, "get_many()")
+        names = named(several(keys, "get_many()"), self._key)
         if scopes.entered and mode_of(self) not in _READING:
             return {}
         values, _ = await read_many(self._store, names)
@@ -371,6 +373,129 @@ class Cache(Generic[T]):
                 if value is not MISSING:
                     return value
 
+    async def get_or_set_many(
+        self,
+        keys: Iterable[K],
+        load_many: LoadMany[K, T],
+        *,
+        ttl: float | timedelta | None = None,
+        mode: CacheMode | None = None,
+    ) -> dict[K, T]:
+        """Read many values, and load and store those that there are not, with one call.
+
+        Each key is loaded as by `get_or_set`: once for the fleet, under a lease of its own. The
+        loader is called once, with the keys that nobody else is loading; the others are waited
+        for, also those that are loaded one by one. (It is called again for keys that were loaded
+        elsewhere and have come to nothing there.) The load runs on its own: whoever is cancelled
+        leaves the others undisturbed.
+
+        The loader returns what it has, by key, in any order and any spelling. A key that it leaves
+        out has no value, is not in the result, and is asked for again next time: give None to
+        remember that there is none. A key whose value is an exception has failed with it.
+
+        Args:
+            keys: Their keys, as for `get_many`; one call loads all that are missing, so ask for
+                thousands at a time, not for millions (`warm` goes in batches).
+            load_many: Called with a list of these keys; it has what `get_or_set` asks of a loader.
+            ttl: Seconds or timedelta for these values; None: the cache's.
+            mode: As for `get_or_set`.
+
+        Returns:
+            The values that there are, by the keys as you gave them, in their order.
+
+        Raises:
+            LoadManyFailed: Some keys failed, and others may not have: it has `values` and `errors`.
+                So it is, too, if the loader gave keys that it was not asked for; the rest is kept.
+            ConfigError: A key, TTL or mode that cannot be one; or the loader returned no mapping.
+            LoadTimeout: The loader ran past `load_timeout`.
+            LoadDeadlock: This is called inside a loader that one of the values waits for.
+            BackendUnavailable: Redis is out of reach, with `on_unavailable="raise"`.
+            BackendTimeout: The same, where it did not answer.
+            Exception: Whatever the loader raises as a whole.
+
+        Redis:
+            MGET, at most 500 keys in each; for each key that is missing as `get_or_set`, pipelined.
+        """
+        names = named(several(keys, "get_or_set_many()"), self._key)
+        lifetime = None if ttl is None else self._store.checked(milliseconds(ttl, "ttl"))
+        chosen = self._mode(mode)
+        if chosen not in _READING:
+            self._counters.bypassed += 1
+            return await load_past(names, self._key, load_many)
+        fetch = Fetch(self._store, names, self._key, load_many, ttl=lifetime)
+        await (fetch.reload() if chosen == "refresh" else fetch.read_or_load())
+        return fetch.result()
+
+    async def refresh_many(
+        self,
+        keys: Iterable[K],
+        load_many: LoadMany[K, T],
+        *,
+        ttl: float | timedelta | None = None,
+    ) -> dict[K, T]:
+        """Load many values now, with one call, and store each as `refresh` does.
+
+        A key that the loader leaves out has no value any more.
+
+        Args:
+            keys: Their keys.
+            load_many: As for `get_or_set_many`.
+            ttl: Seconds or timedelta for these values; None: the cache's.
+
+        Returns:
+            The loader's values, by the keys as you gave them, in their order.
+
+        Raises:
+            Exception: As `get_or_set_many`.
+
+        Redis:
+            For each key as `refresh`, pipelined.
+        """
+        return await self.get_or_set_many(keys, load_many, ttl=ttl, mode="refresh")
+
+    async def warm(
+        self,
+        keys: Iterable[K],
+        load_many: LoadMany[K, T],
+        *,
+        batch: int = BATCH,
+        ttl: float | timedelta | None = None,
+    ) -> Warmed:
+        """Load and store what is missing of many values, in batches, one after another.
+
+        It never replaces a value, so several processes may warm the same keys as they start: each
+        key is loaded by one of them. Unlike `set_many` it stores nothing that was deleted while it
+        was being loaded. Where the cache is bypassed or disabled, it does nothing.
+
+        Args:
+            keys: Their keys; a generator is read batch by batch.
+            load_many: As for `get_or_set_many`; called with at most a batch of keys.
+            batch: How many keys are read, and loaded, at a time.
+            ttl: Seconds or timedelta for these values; None: the cache's.
+
+        Returns:
+            What was there, loaded, stored, not to be had, and failed. Failures of single keys are
+            counted, not raised.
+
+        Raises:
+            ConfigError: A key, TTL or batch that cannot be one. Batches before it are stored.
+            Exception: As `get_or_set_many`, `LoadManyFailed` excepted: a loader that raises ends
+                it, for its source is hardly well. Batches before are stored.
+
+        Redis:
+            As `get_or_set_many`, batch by batch.
+        """
+        rest = several(keys, "warm()")
+        lifetime = None if ttl is None else self._store.checked(milliseconds(ttl, "ttl"))
+        chosen, done = self._mode(None), Warmed()
+        for some in batched(rest, positive(batch, "batch")):
+            if chosen in _READING:
+                names = named(some, self._key)
+                fetch = Fetch(self._store, names, self._key, load_many, ttl=lifetime)
+                await (fetch.reload() if chosen == "refresh" else fetch.read_or_load())
+                done = done.and_then(fetch.warmed())
+        return done
+
     def cached(
         self, template: str, *, ttl: float | timedelta | None = None, ignore: Collection[str] = ()
     ) -> Callable[[Callable[P, Coroutine[Any, Any, T]]], Cached[P, T]]:
@@ -495,15 +620,7 @@ class Cache(Generic[T]):
 
     def _unload(self, name: str, landed: Landed[T]) -> T | Missing:
         """Take a caller's own copy from what a flight brought."""
-        if landed.has_value:
-            return landed.value
-        if landed.payload is None:
-            return cast("T", None)
-        try:
-            return self._store.codec.decode(landed.payload)
-        except Unreadable as problem:
-            self._store.unreadable(name, problem.reason)
-            return MISSING
+        return self._store.unload(name, landed)
 
     # -- writing ----------------------------------------------------------------------------
 

@@ -18,27 +18,26 @@ from millpond.core.entry import HEAD_SIZE
 from millpond.errors import BackendError, ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from millpond.cache.store import Store
     from millpond.core.keys import Key
 
-__all__ = ["named", "read_many"]
+__all__ = ["named", "read_many", "several"]
 
 T = TypeVar("T")
 K = TypeVar("K", bound="Key")
 
 
-def named(keys: Iterable[K], name: Callable[[Any], str], call: str) -> dict[K, str]:
-    """Return the Redis key of each key, in order, equal ones once.
+def several(keys: Iterable[K], call: str) -> Iterator[K]:
+    """Return what is given one by one, if it is several keys and not one.
 
     Args:
         keys: The caller's.
-        name: Makes a Redis key of one.
         call: What is called, for the message.
 
     Raises:
-        ConfigError: One key instead of several, or one that cannot be a key.
+        ConfigError: It is one key, or cannot be iterated over.
     """
     given = cast("object", keys)
     if isinstance(given, str | bytes | bytearray):  # which Python iterates over happily
@@ -47,11 +46,24 @@ def named(keys: Iterable[K], name: Callable[[Any], str], call: str) -> dict[K, s
             "put it into a list"
         )
     try:
-        known = list(keys)
+        return iter(keys)
     except TypeError as error:
         raise ConfigError(
             f"{call} takes a list of keys, as in [1, 2, 3], not a {type(given).__name__}: {error}"
         ) from error
+
+
+def named(keys: Iterable[K], name: Callable[[Any], str]) -> dict[K, str]:
+    """Return the Redis key of each key, in order, equal ones once.
+
+    Args:
+        keys: As `several` returns them.
+        name: Makes a Redis key of one.
+
+    Raises:
+        ConfigError: A key that cannot be one.
+    """
+    known = list(keys)
     # Named before they are hashed: a list among them is told what it is, a bad key.
     return dict(zip(known, map(name, known), strict=True))
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from millpond.cache.decision import Found, Seen, Verdict, barred, judge
+from millpond.cache.missing import MISSING
 from millpond.cache.policy import CachePolicy, zero_or_seconds
 from millpond.cache.statistics import Counters
 from millpond.core.durations import milliseconds, seconds
-from millpond.core.entry import new_generation, pack_lease, pack_mark, pack_value
+from millpond.core.entry import Unreadable, new_generation, pack_lease, pack_mark, pack_value
 from millpond.core.journal import First, Invalidation
 from millpond.core.scripts import Script
 from millpond.errors import BackendError, ClosedError, ConfigError, ReplyError
@@ -27,7 +28,8 @@ from millpond.events import (
 )
 
 if TYPE_CHECKING:
-    from millpond.cache.flight import Flight
+    from millpond.cache.flight import Flight, Landed
+    from millpond.cache.missing import Missing
     from millpond.core.client import Client
     from millpond.core.codec import Codec
 
@@ -138,6 +140,18 @@ class Store(Generic[T]):
             CodecError: It cannot be encoded as the cache's type.
         """
         return None if value is None else self.codec.encode(value)
+
+    def unload(self, key: str, landed: Landed[T]) -> T | Missing:
+        """Take a caller's own copy from what a flight brought; `MISSING`: it cannot be read."""
+        if landed.has_value:
+            return landed.value
+        if landed.payload is None:
+            return cast("T", None)
+        try:
+            return self.codec.decode(landed.payload)
+        except Unreadable as problem:
+            self.unreadable(key, problem.reason)
+            return MISSING
 
     def judge(self, key: str, raw: bytes | None) -> Verdict:
         """Judge what is under a key, and tell of what should not be there."""
