@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from millpond.cache.cache import Cache
 from millpond.cache.cached import Cached
+from millpond.cache.cached_many import CachedMany
 from millpond.cache.context import CacheMode, cache_mode
 from millpond.cache.entry import Entry
 from millpond.cache.fetching import Warmed
@@ -77,6 +78,7 @@ __all__ = [
     "CachePolicy",
     "CacheStatistics",
     "Cached",
+    "CachedMany",
     "Client",
     "ClientStatistics",
     "Concurrency",

@@ -173,8 +173,8 @@ class InvalidationPending(MillpondError):
         """Name the keys and what Redis said."""
         shown = ", ".join(repr(key) for key in keys[:3]) + (", ..." if len(keys) > 3 else "")
         super().__init__(
-            f"Redis has not acknowledged the delete of {shown} ({reason}); it will be sent again, "
-            "and until then readers may see old values"
+            f"Redis has not acknowledged the delete of {shown} ({reason}); it is kept and will be "
+            "sent again, and until then readers may see old values"
         )
         self.keys = keys
 

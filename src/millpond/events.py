@@ -138,7 +138,9 @@ class InvalidationsReplayed(Event, frozen=True, kw_only=True):
 
 
 class InvalidationsDropped(Event, frozen=True, kw_only=True):
-    """So many unconfirmed deletes are kept that the oldest were given up; said at 1, 2, 4, ...
+    """So many unconfirmed deletes are kept that the oldest were given up.
+
+    Said at 1, 2, 4, ..., and after a delete of very many with the whole number.
 
     Readers may see the old values until their TTL ends.
     """
@@ -218,6 +220,7 @@ _WARNINGS = (
     ReleaseUnconfirmed,
     EvictionPossible,
 )
+_LINE = 2000  # characters
 _INFO = (WireUp, InvalidationsReplayed, LimitRestored)
 
 
@@ -230,4 +233,5 @@ def log_events(event: Event, /) -> None:
     else:
         level = logging.DEBUG
     if _log.isEnabledFor(level):
-        _log.log(level, "%s", event)
+        text = str(event)  # of a delete of thousands it would fill pages
+        _log.log(level, "%s", text if len(text) <= _LINE else f"{text[:_LINE]}...")

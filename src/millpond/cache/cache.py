@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from millpond.cache.batches import BATCH, batched, gathered, positive
 from millpond.cache.cached import Cached
+from millpond.cache.cached_many import CachedMany
 from millpond.cache.context import check_mode, mode_of, open_scopes, scopes
 from millpond.cache.decision import Found, Verdict, dead
 from millpond.cache.entry import Entry, read_entry
@@ -520,6 +521,40 @@ class Cache(Generic[T]):
         parse_key(template)  # `@users.cached`, without the call, would have the function here
         return lambda function: Cached(self, function, template, ttl=ttl, ignore=ignore)
 
+    def cached_many(
+        self,
+        template: str,
+        *,
+        over: str,
+        ttl: float | timedelta | None = None,
+        ignore: Collection[str] = (),
+    ) -> Callable[
+        [Callable[P, Coroutine[Any, Any, Mapping[K, T | Exception]]]], CachedMany[P, K, T]
+    ]:
+        """Keep the results of an async function of many ids, id by id.
+
+        `@users.cached_many("{user_id}", over="user_ids")` above
+        `async def get_users(user_ids: list[int]) -> dict[int, User]`.
+
+        Args:
+            template: As for `cached`, with a name of your own for one of the ids. `"{user_id}"`
+                alone is the key of `get(user_id)`, so that both decorators may share a cache.
+            over: The parameter that has the ids. The function is given a list of those that are
+                missing, and returns what `get_or_set_many` asks of its loader.
+            ttl: Seconds or timedelta for these values; None: the cache's.
+            ignore: As for `cached`.
+
+        Returns:
+            A decorator that makes the function a `CachedMany`.
+
+        Raises:
+            ConfigError: As for `cached`; no such parameter, or one that takes no list.
+        """
+        parse_key(template)
+        return lambda function: CachedMany(
+            self, function, template, over=over, ttl=ttl, ignore=ignore
+        )
+
     async def refresh(
         self,
         key: Key,
@@ -769,8 +804,9 @@ class Cache(Generic[T]):
     async def delete(self, *keys: Key) -> bool:
         """Remove values, and revoke every load of them that is under way, in any process.
 
-        Commit before you call it. The command is on its way before the first suspension, so a
-        cancelled caller has deleted nonetheless.
+        Commit before you call it. All of it is under way before the first suspension, so a
+        cancelled caller has deleted nonetheless. Thousands go in batches, each when the last was
+        acknowledged, so that others are served between them.
 
         Args:
             keys: Their keys; absent ones are fine.
@@ -779,14 +815,15 @@ class Cache(Generic[T]):
             True if Redis acknowledged, so that no later read gives an older value. False if it
             did not (gone, hung or refusing); then a `DeleteUnconfirmed` event was emitted, and
             the delete is kept and sent again: on the next connection before anything that this
-            process reads. Until then readers may see the old values.
+            process reads. Until then readers may see the old values. At most 10,000 are kept: of
+            more the oldest are given up, which `InvalidationsDropped` and the reason tell.
 
         Raises:
             ConfigError: A key that cannot be one; nothing was deleted.
             InvalidationPending: Redis did not acknowledge, with `on_unconfirmed="raise"`.
 
         Redis:
-            EVALSHA delete for each key, pipelined.
+            EVALSHA delete for each key, pipelined, at most 500 at a time.
         """
         names = [self._key(key) for key in keys]
         if not names or self._unused():

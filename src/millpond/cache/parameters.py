@@ -115,6 +115,14 @@ class Parameters:
         bound.apply_defaults()
         return tuple(bound.arguments.values())
 
+    def replaced(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], name: str, value: Any
+    ) -> inspect.BoundArguments:
+        """Return a call's arguments with another value for one of them."""
+        bound = self._signature.bind(*args, **kwargs)
+        bound.arguments[name] = value
+        return bound
+
     def check(
         self, template: str, pieces: Collection[str | Field], ignore: Collection[str] = ()
     ) -> None:
@@ -129,8 +137,7 @@ class Parameters:
             ConfigError: A name that is no parameter, a value that cannot be in a key, a parameter
                 that is left out.
         """
-        if isinstance(ignore, str):
-            raise ConfigError(f"ignore must be a tuple of names, as in ignore=({ignore!r},)")
+        ignore = _names(ignore)
         fields = [piece for piece in pieces if isinstance(piece, Field)]
         named = {field.name for field in fields}
         for name in ignore:
@@ -216,6 +223,12 @@ class Parameters:
             if any(_is(type(extra), (_DEPENDS,)) for extra in extras):
                 return True
         return isinstance(annotation, type) and _is(annotation, _PASSED_IN)
+
+
+def _names(ignore: Collection[str]) -> Collection[str]:
+    if isinstance(ignore, str):
+        raise ConfigError(f"ignore must be a tuple of names, as in ignore=({ignore!r},)")
+    return ignore
 
 
 def _is(cls: type, known: Collection[tuple[str, str]]) -> bool:
