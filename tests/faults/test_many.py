@@ -60,9 +60,9 @@ async def test_redis_lost_during_the_load_costs_its_callers_nothing(
         await rows.called()
         own.kill()
         await until(lambda: one.client.statistics().state == "down")
+        rows.rows = dict.fromkeys(range(50), 1)
         late = asyncio.create_task(one.cache.get_or_set_many(range(5, 15), rows.load))
         await one.joined(20)
-        rows.rows = dict.fromkeys(range(50), 1)
         rows.release()
         assert await early == {n: n * 10 for n in range(10)}
         assert await late == dict.fromkeys(range(5, 15), 1)

@@ -176,11 +176,12 @@ class Fetch(Generic[K, T]):
             if name not in joined:
                 begun[name] = kind(self._loads, name, ttl=self._ttl, verdict=verdict)
         self.own.update(begun)
-        landings = [self._landing(flight, flight.join()) for flight in joined.values()]
-        landings += [self._landing(flight, flight.begin()) for flight in begun.values()]
+        # Nothing is joined yet, should the client be closed and the first not begin.
+        landings = [self._landing(flight, flight.begin()) for flight in begun.values()]
+        landings += [self._landing(flight, flight.join()) for flight in joined.values()]
         answers = await asyncio.gather(*landings, return_exceptions=True)
         over: set[str] = set()
-        for name, answer in zip([*joined, *begun], answers, strict=True):
+        for name, answer in zip([*begun, *joined], answers, strict=True):
             if name in passing or not self._take(name, answer):
                 over.add(name)
         return over
