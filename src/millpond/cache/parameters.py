@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
-from millpond.cache.keyable import UNKNOWN, attribute_of, plain, resolve, why_not
+from millpond.cache.keyable import UNKNOWN, attribute_of, plain, resolve, why_not, why_not_many
 from millpond.cache.template import Field
 from millpond.errors import ConfigError
 
