@@ -56,7 +56,7 @@ class Conversation:
 
     Attributes:
         exchange: What is tested.
-        pushes: What it passed on as pushes.
+            pushes: What it passed on as pushes.
         wakes: How often it asked to be written.
     """
 
@@ -97,6 +97,7 @@ class ConversationBackend:
 
     pushes = True
     tracks = True
+    run_id = "a run"
 
     def __init__(self, *, limit: int = 1000) -> None:
         """Begin when the client is opened."""

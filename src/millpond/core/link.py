@@ -44,7 +44,14 @@ _SUSTAINED = 1.0  # seconds of answers after which an outage counts as over
 
 
 class Lane(Protocol):
-    """Where calls go: an exchange, or something that refuses."""
+    """Where calls go: an exchange, or something that refuses.
+
+    Attributes:
+        batches: How many have been sent. While it is the same number, what is called leaves
+            together with what was called before.
+    """
+
+    batches: int
 
     def call(self, args: tuple[Arg, ...]) -> asyncio.Future[Any]:
         """Queue one command."""
@@ -57,6 +64,8 @@ class Lane(Protocol):
 
 class Refusing:
     """A lane on which every call fails at once."""
+
+    batches = 0
 
     def __init__(self, loop: asyncio.AbstractEventLoop, error: Callable[[], Exception]) -> None:
         """Fail with what `error` makes."""
