@@ -56,7 +56,7 @@ class Conversation:
 
     Attributes:
         exchange: What is tested.
-            pushes: What it passed on as pushes.
+        pushes: What it passed on as pushes.
         wakes: How often it asked to be written.
     """
 
