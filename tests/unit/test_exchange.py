@@ -56,7 +56,10 @@ def test_commands_of_one_turn_leave_in_one_write_and_ask_for_it_once(talk: Conve
     assert (talk.exchange.batches, talk.exchange.sent) == (1, 3)
 
 
-def test_get_of_any_key_is_framed_as_every_other_command(talk: Conversation) -> None:
+def test_get_of_any_key_is_framed_as_every_other_command(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    talk = Conversation(loop, limit=2000)
     keys = ["k" * length for length in range(1100)]
     keys += ["\u00e9" * 512, "\u00e9" * 513, "\U0001f986" * 256, "\U0001f986" * 257]
     for key in keys:
