@@ -89,6 +89,7 @@ class Wire(asyncio.Protocol):
         self._paused = False
         self._biting = False
         self._ended = False
+        self.lost: Lost | None = None
         self._gone: asyncio.Future[None] = loop.create_future()
         self.last_byte = 0.0
         self.reads = 0
@@ -249,6 +250,7 @@ class Wire(asyncio.Protocol):
         if self._ended:
             return False
         self._ended = True
+        self.lost = lost
         with contextlib.suppress(ProtocolError):
             self.exchange.feed(b"")  # what has arrived was answered
         if self._timer is not None:
