@@ -24,7 +24,7 @@ from millpond.core.exchange import pack
 from millpond.core.handshake import Greeting, greet
 from millpond.core.loops import stay_on
 from millpond.core.wire import Lost, Wire
-from millpond.errors import BackendError, BackendUnavailable, ConfigError
+from millpond.errors import BackendError, BackendUnavailable, ConfigError, ReplyError
 from millpond.events import ServerLimited, WireDown, WireUp
 
 if TYPE_CHECKING:
@@ -230,10 +230,11 @@ class Link:
                     limited=self._limited,
                 )
         except (BackendError, ConfigError) as error:
-            if wire.lost is not None:  # what was asked in the handshake is nobody's concern
-                return BackendUnavailable(self._doubt(wire.lost.reason))
+            lost, answered = wire.lost, isinstance(error, ReplyError | ConfigError)
             wire.drop()
-            return error
+            if lost is None or answered or wire.exchange.distress is not None:
+                return error  # in the server's own words
+            return BackendUnavailable(self._doubt(lost.reason))
         except TimeoutError:
             wire.drop()
             return BackendUnavailable(self._doubt(f"no answer within {self._connect_timeout:g} s"))
