@@ -372,6 +372,9 @@ class Client:
     ) -> asyncio.Future[Any]:
         """Run a Lua script: by its digest, and by its source where Redis does not know it.
 
+        Where it does not, what was called after this and before the answer has run before it:
+        await the future where the order matters.
+
         Args:
             script: The script.
             keys: Every key it touches; on a Cluster they share a slot.
