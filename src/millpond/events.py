@@ -101,7 +101,8 @@ class FillRefused(Event, frozen=True, kw_only=True):
 
     key: str
     reason: str  # "revoked": deleted, replaced, evicted or expired; "unavailable": unknown;
-    # "overlapped": others wrote beside a `writing()`, or may have
+    # "overlapped": others wrote beside a `writing()`, or may have; "invalidated": a tag was
+    # deleted, or the namespace cleared, while it was loaded
 
 
 class DeleteUnconfirmed(Event, frozen=True, kw_only=True):

@@ -21,6 +21,7 @@ from millpond import (
     RemoteLoadError,
     cache_mode,
 )
+from millpond.cache.decision import ABSENT
 from millpond.events import FillRefused, LoadFailed
 from tests.support.fleet import Member, Source, ask, until
 from tests.support.rows import Rows
@@ -206,20 +207,16 @@ async def test_leases_of_a_process_that_is_gone_are_taken_over_with_one_call(url
     async with Member[int](url) as one:
         async with Member[int](url, policy=policy) as two:
             store = two.cache._store  # pyright: ignore[reportPrivateUsage]
-            for key in range(50):  # as one that was killed leaves them
-                await store.claim(two.cache.key(key), b"%08d" % key, _absent())
+            seen = ABSENT.seen
+            await asyncio.gather(  # as one that was killed leaves them
+                *[store.claim(two.cache.key(key), b"%08d" % key, seen) for key in range(50)]
+            )
         assert await one.cache.get_or_set_many(range(51), rows.load) == {
             n: n * 10 for n in range(51)
         }
     assert rows.calls[0] == [50]
     assert sorted(key for keys in rows.calls[1:] for key in keys) == list(range(50))
-    assert len(rows.calls) <= 6
-
-
-def _absent() -> Any:
-    from millpond.cache.decision import ABSENT
-
-    return ABSENT.seen
+    assert len(rows.calls) <= 10
 
 
 # -- fresh -------------------------------------------------------------------------------------
@@ -275,6 +272,45 @@ async def test_cancelled_caller_leaves_the_load_to_the_others(one: Member[int]) 
     await until(lambda: not one.cache.statistics().flights)
     assert await one.cache.get(1) == 10
     assert rows.calls == [[1, 2], [3]]
+
+
+async def test_tags_of_a_call_are_those_of_all_that_it_loads(
+    one: Member[int], two: Member[int]
+) -> None:
+    rows = Rows(TENS)
+    await one.cache.set(3, 30, tags=["b"])
+    assert await one.cache.get_or_set_many([1, 2, 3], rows.load, tags=["a"]) == {
+        1: 10,
+        2: 20,
+        3: 30,
+    }
+    assert await two.cache.delete_tags("b") is True
+    assert await one.cache.get_many([3, 2, 1]) == {2: 20, 1: 10}
+    assert list(await one.cache.get_many([2, 1])) == [2, 1]
+    assert await two.cache.delete_tags("a") is True
+    assert await one.cache.get_many([1, 2]) == {}
+    assert await one.cache.get_or_set_many([1, 2], rows.load) == {1: 10, 2: 20}
+    assert await two.cache.clear() is True
+    assert await one.cache.get_many([1, 2]) == {}
+    with pytest.raises(ConfigError, match="tags are a list"):
+        await one.cache.get_or_set_many([1], rows.load, tags="a")
+
+
+@pytest.mark.parametrize("how", ["tag", "all"])
+async def test_what_is_invalidated_during_the_load_of_many_is_not_served_later(
+    one: Member[int], two: Member[int], how: str
+) -> None:
+    rows = Rows(TENS, held=True)
+    early = asyncio.create_task(one.cache.get_or_set_many([1, 2], rows.load, tags=["a"]))
+    await rows.called()
+    rows.rows[1] = 11
+    assert await (two.cache.delete_tags("a") if how == "tag" else two.cache.clear()) is True
+    late = ask_many(one, rows, [1, 2])
+    await one.joined(4)
+    rows.release()
+    assert await early == {1: 10, 2: 20}
+    assert await late == {1: 11, 2: 20}
+    assert await two.cache.get_many([1, 2]) == {1: 11, 2: 20}
 
 
 # -- no value ----------------------------------------------------------------------------------

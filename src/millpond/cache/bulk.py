@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from millpond.cache.decision import Verdict
     from millpond.cache.store import Store
+    from millpond.cache.versions import Captured
 
 __all__ = ["NOTHING", "BulkFlight", "BulkReload", "LoadMany", "Loads", "called", "dealt"]
 
@@ -74,10 +75,16 @@ class BulkFlight(Flight[T], Generic[T]):
     __slots__ = ("_before_load", "_loads", "loaded", "stored")
 
     def __init__(
-        self, loads: Loads[Any, T], key: str, *, ttl: int | None, verdict: Verdict
+        self,
+        loads: Loads[Any, T],
+        key: str,
+        *,
+        ttl: int | None,
+        verdict: Verdict,
+        tags: tuple[str, ...] = (),
     ) -> None:
         """Prepare, as any flight; `loads` makes the calls."""
-        super().__init__(loads.store, key, self._share, ttl=ttl, verdict=verdict)
+        super().__init__(loads.store, key, self._share, ttl=ttl, verdict=verdict, tags=tags)
         self._loads = loads
         self._before_load = 0
         self.loaded = False
@@ -107,15 +114,17 @@ class BulkFlight(Flight[T], Generic[T]):
         finally:
             self._loads.undecided.add(self._key)
 
-    async def _fill(self, generation: bytes, entry: bytes, ttl: int) -> bool:
-        self.stored = await super()._fill(generation, entry, ttl)
+    async def _fill(self, generation: bytes, entry: bytes, ttl: int, captured: Captured) -> bool:
+        self.stored = await super()._fill(generation, entry, ttl, captured)
         return self.stored
 
-    async def _publish(self, generation: bytes, error: Exception, took: float) -> None:
+    async def _publish(
+        self, generation: bytes, error: Exception, took: float, captured: Captured
+    ) -> None:
         if isinstance(error, _NoValue):
             self._store.release(self._key, generation)
         else:
-            await super()._publish(generation, error, took)
+            await super()._publish(generation, error, took, captured)
 
     def _failed(self, error: BaseException, started: float) -> None:
         if not isinstance(error, _NoValue):

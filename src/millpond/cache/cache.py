@@ -7,7 +7,6 @@ The whole protocol lives under the entry's own key, so that each step touches on
 from __future__ import annotations
 
 import asyncio
-import math
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
@@ -17,8 +16,8 @@ from millpond.cache.batches import BATCH, batched, gathered, positive
 from millpond.cache.cached import Cached
 from millpond.cache.cached_many import CachedMany
 from millpond.cache.context import check_mode, mode_of, open_scopes, scopes
-from millpond.cache.decision import Found, Verdict, dead
-from millpond.cache.entry import Entry, read_entry
+from millpond.cache.decision import ABSENT, Found, Verdict, dead
+from millpond.cache.entry import Entry, read_entry, seconds_left
 from millpond.cache.fetching import Fetch, Warmed, load_past
 from millpond.cache.flight import Flight, Landed, StartOver
 from millpond.cache.many import named, read_many, several
@@ -26,7 +25,8 @@ from millpond.cache.matching import check_pattern, matching
 from millpond.cache.missing import MISSING, Missing
 from millpond.cache.policy import CachePolicy
 from millpond.cache.reload import reload
-from millpond.cache.store import NO_VALUE, Store, cannot_write
+from millpond.cache.store import Store, cannot_write
+from millpond.cache.tags import tag_names
 from millpond.cache.template import parse_key
 from millpond.cache.waiting import current, would_deadlock
 from millpond.cache.writing import Writing
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from millpond.cache.bulk import LoadMany
     from millpond.cache.context import CacheMode
     from millpond.cache.statistics import CacheStatistics
+    from millpond.cache.store import Looked
     from millpond.core.client import Client
     from millpond.core.keys import Key
 
@@ -130,14 +131,16 @@ class Cache(Generic[T]):
         keyspace = Keyspace(client.prefix, namespace)
         self._head = keyspace.head
         self._key = keyspace.__call__  # bound once: 50 ns a call
+        self._keyspace = keyspace
         self._store = Store[T](
             client,
             codec,
+            keyspace.head,
             ttl=milliseconds(ttl, "ttl"),
             version=version,
             policy=policy or CachePolicy(),
         )
-        self._hit = codec.prefix
+        self._versions = self._store.versions
         self._decode = codec.decode_or_raise
         self._counters = self._store.counters
 
@@ -168,27 +171,29 @@ class Cache(Generic[T]):
             return default
         # A hit is worth every nanosecond: these lines stand here and in `get_or_set`, since a
         # function of their own would cost a tenth of it.
+        versions = self._versions
+        lane: Any = self._client.lane
+        if lane is not versions.lane or versions.turn != lane.batches:
+            versions.ask()
         try:
             raw = await self._client.call("GET", name)
         except BackendError as error:
-            found = self._store.barred(name, error)
+            self._store.barred(name, error)
         else:
-            if raw is not None and raw.startswith(self._hit):
-                try:
-                    value = self._decode(raw[HEAD_SIZE:])
-                except Exception as error:  # noqa: BLE001  (a value's own methods run in there)
-                    found = self._undecodable(name, raw, error)
+            if raw is not None:
+                if raw.startswith(versions.hit):
+                    try:
+                        value = self._decode(raw[HEAD_SIZE:])
+                    except Exception as error:  # noqa: BLE001  (a value's own methods run in there)
+                        self._undecodable(name, raw, error)
+                    else:
+                        self._counters.hits += 1
+                        return value
                 else:
-                    self._counters.hits += 1
-                    return value
-            else:
-                found = self._store.judge(name, raw)
-                if found.found is Found.VALUE:  # and no hit: it is None, or has sections
-                    value = self._unload(name, Landed(found.payload))
+                    value, _ = await self._read(name, raw)
                     if value is not MISSING:
                         self._counters.hits += 1
                         return value
-                    found = dead(raw or b"", "")
         self._counters.misses += 1
         return default
 
@@ -246,16 +251,34 @@ class Cache(Generic[T]):
     async def _entry(self, name: str) -> Entry[T] | None:
         if scopes.entered and mode_of(self) not in _READING:
             return None
+        found = await self._found(name)
+        return None if found is None else read_entry(*found)
+
+    async def _found(self, name: str) -> tuple[T, bytes, int] | None:
+        """Read a value, the bytes it was in, and its milliseconds."""
+        self._versions.ask()
         try:
             raw, pttl = await self._client.pipeline([("GET", name), ("PTTL", name)])
         except BackendError as error:
             self._store.barred(name, error)
             return None
-        found = self._store.judge(name, raw)
-        if found.found is not Found.VALUE:
-            return None
-        value = self._unload(name, Landed(found.payload))
-        return None if value is MISSING else read_entry(value, raw, pttl)
+        value, _ = await self._read(name, raw)
+        return None if value is MISSING else (value, raw, pttl)
+
+    async def _read(
+        self, name: str, raw: bytes | None, looked: Looked | None = None
+    ) -> tuple[T | Missing, Verdict]:
+        """Say what bytes under a key are, the long way, and take the value out of them."""
+        verdict = self._store.judge(name, raw)
+        if verdict.tags:
+            try:
+                verdict = await self._store.settled(verdict, looked)
+            except BackendError as error:
+                return MISSING, self._store.barred(name, error)
+        if verdict.found is not Found.VALUE:
+            return MISSING, verdict
+        value = self._unload(name, Landed(verdict.payload))
+        return value, dead(raw or b"", "") if value is MISSING else verdict
 
     async def get_or_set_entry(
         self,
@@ -304,6 +327,7 @@ class Cache(Generic[T]):
         loader: Callable[[], Awaitable[T]],
         *,
         ttl: float | timedelta | None = None,
+        tags: Collection[Key] = (),
         mode: CacheMode | None = None,
     ) -> T:
         """Read a value, or load and store it; many callers share one load.
@@ -317,13 +341,15 @@ class Cache(Generic[T]):
             key: The value's key.
             loader: Called without arguments when there is no value. None is a value, too.
             ttl: Seconds or timedelta for this value; None: the cache's.
+            tags: What it is to be deleted by, with `delete_tags`: keys, 50 at most. They are those
+                of the call that loads; a value that is there keeps its own.
             mode: As if in `with cache_mode(mode):`; a scope that disables the cache is stronger.
 
         Returns:
             The stored value, or the loader's.
 
         Raises:
-            ConfigError: A key, TTL or mode that cannot be one.
+            ConfigError: A key, TTL, tag or mode that cannot be one.
             LoadTimeout: The loader ran past `load_timeout`.
             LoadDeadlock: This is called inside a loader that the value waits for.
             RemoteLoadError: The loader failed in the process that was being waited for.
@@ -334,22 +360,32 @@ class Cache(Generic[T]):
 
         Redis:
             Hit: GET. Miss: GET, EVALSHA claim, EVALSHA fill. Waiting: GET, EVALSHA claim, one
-            tracked read, and one more for each push.
+            tracked read, and one more for each push. With each batch of any of these one GET for
+            the namespace's version, and with a fill one EVALSHA; for each tag the same.
         """
         name = self._key(key)
         lifetime = None if ttl is None else self._store.checked(milliseconds(ttl, "ttl"))
+        marks = tag_names(self._keyspace, tags) if tags else ()
         if (mode is not None or (scopes.entered and open_scopes())) and (
             self._mode(mode) != "normal"
         ):
-            return await self._led(key, loader, ttl, mode)
+            return await self._led(key, loader, ttl, mode, marks)
         missed = False
+        versions, looked = self._versions, None
         while True:
+            lane: Any = self._client.lane
+            if lane is not versions.lane or versions.turn != lane.batches:
+                versions.ask()
+            if marks:
+                looked = versions.look(marks)
             try:
                 raw = await self._client.call("GET", name)
             except BackendError as error:
                 found = self._store.barred(name, error)
             else:
-                if raw is not None and raw.startswith(self._hit):
+                if raw is None:
+                    found = ABSENT
+                elif raw.startswith(versions.hit):
                     try:
                         value = self._decode(raw[HEAD_SIZE:])
                     except Exception as error:  # noqa: BLE001  (a value's own methods run in there)
@@ -358,17 +394,14 @@ class Cache(Generic[T]):
                         self._counters.hits += 1
                         return value
                 else:
-                    found = self._store.judge(name, raw)
-                    if found.found is Found.VALUE:  # and no hit: it is None, or has sections
-                        value = self._unload(name, Landed(found.payload))
-                        if value is not MISSING:
-                            self._counters.hits += 1
-                            return value
-                        found = dead(raw or b"", "")
+                    value, found = await self._read(name, raw, looked)
+                    if value is not MISSING:
+                        self._counters.hits += 1
+                        return value
             if not missed:
                 missed = True
                 self._counters.misses += 1
-            landed = await self._fly(name, loader, lifetime, found)
+            landed = await self._fly(name, loader, lifetime, marks, found)
             if landed is not None:
                 value = self._unload(name, landed)
                 if value is not MISSING:
@@ -380,6 +413,7 @@ class Cache(Generic[T]):
         load_many: LoadMany[K, T],
         *,
         ttl: float | timedelta | None = None,
+        tags: Collection[Key] = (),
         mode: CacheMode | None = None,
     ) -> dict[K, T]:
         """Read many values, and load and store those that there are not, with one call.
@@ -399,6 +433,7 @@ class Cache(Generic[T]):
                 thousands at a time, not for millions (`warm` goes in batches).
             load_many: Called with a list of these keys; it has what `get_or_set` asks of a loader.
             ttl: Seconds or timedelta for these values; None: the cache's.
+            tags: What those that are loaded are to be deleted by, as for `get_or_set`.
             mode: As for `get_or_set`.
 
         Returns:
@@ -407,7 +442,8 @@ class Cache(Generic[T]):
         Raises:
             LoadManyFailed: Some keys failed, and others may not have: it has `values` and `errors`.
                 So it is, too, if the loader gave keys that it was not asked for; the rest is kept.
-            ConfigError: A key, TTL or mode that cannot be one; or the loader returned no mapping.
+            ConfigError: A key, TTL, tag or mode that cannot be one; or the loader returned no
+                mapping.
             LoadTimeout: The loader ran past `load_timeout`.
             LoadDeadlock: This is called inside a loader that one of the values waits for.
             BackendUnavailable: Redis is out of reach, with `on_unavailable="raise"`.
@@ -419,11 +455,12 @@ class Cache(Generic[T]):
         """
         names = named(several(keys, "get_or_set_many()"), self._key)
         lifetime = None if ttl is None else self._store.checked(milliseconds(ttl, "ttl"))
+        marks = tag_names(self._keyspace, tags) if tags else ()
         chosen = self._mode(mode)
         if chosen not in _READING:
             self._counters.bypassed += 1
             return await load_past(names, self._key, load_many)
-        fetch = Fetch(self._store, names, self._key, load_many, ttl=lifetime)
+        fetch = Fetch(self._store, names, self._key, load_many, ttl=lifetime, tags=marks)
         await (fetch.reload() if chosen == "refresh" else fetch.read_or_load())
         return fetch.result()
 
@@ -433,6 +470,7 @@ class Cache(Generic[T]):
         load_many: LoadMany[K, T],
         *,
         ttl: float | timedelta | None = None,
+        tags: Collection[Key] = (),
     ) -> dict[K, T]:
         """Load many values now, with one call, and store each as `refresh` does.
 
@@ -442,6 +480,7 @@ class Cache(Generic[T]):
             keys: Their keys.
             load_many: As for `get_or_set_many`.
             ttl: Seconds or timedelta for these values; None: the cache's.
+            tags: As for `get_or_set_many`.
 
         Returns:
             The loader's values, by the keys as you gave them, in their order.
@@ -452,7 +491,7 @@ class Cache(Generic[T]):
         Redis:
             For each key as `refresh`, pipelined.
         """
-        return await self.get_or_set_many(keys, load_many, ttl=ttl, mode="refresh")
+        return await self.get_or_set_many(keys, load_many, ttl=ttl, tags=tags, mode="refresh")
 
     async def warm(
         self,
@@ -461,6 +500,7 @@ class Cache(Generic[T]):
         *,
         batch: int = BATCH,
         ttl: float | timedelta | None = None,
+        tags: Collection[Key] = (),
     ) -> Warmed:
         """Load and store what is missing of many values, in batches, one after another.
 
@@ -473,13 +513,14 @@ class Cache(Generic[T]):
             load_many: As for `get_or_set_many`; called with at most a batch of keys.
             batch: How many keys are read, and loaded, at a time.
             ttl: Seconds or timedelta for these values; None: the cache's.
+            tags: As for `get_or_set_many`.
 
         Returns:
             What was there, loaded, stored, not to be had, and failed. Failures of single keys are
             counted, not raised.
 
         Raises:
-            ConfigError: A key, TTL or batch that cannot be one. Batches before it are stored.
+            ConfigError: A key, TTL, tag or batch that cannot be one. Batches before it are stored.
             Exception: As `get_or_set_many`, `LoadManyFailed` excepted: a loader that raises ends
                 it, for its source is hardly well. Batches before are stored.
 
@@ -488,11 +529,12 @@ class Cache(Generic[T]):
         """
         rest = several(keys, "warm()")
         lifetime = None if ttl is None else self._store.checked(milliseconds(ttl, "ttl"))
+        marks = tag_names(self._keyspace, tags) if tags else ()
         chosen, done = self._mode(None), Warmed()
         for some in batched(rest, positive(batch, "batch")):
             if chosen in _READING:
                 names = named(some, self._key)
-                fetch = Fetch(self._store, names, self._key, load_many, ttl=lifetime)
+                fetch = Fetch(self._store, names, self._key, load_many, ttl=lifetime, tags=marks)
                 await (fetch.reload() if chosen == "refresh" else fetch.read_or_load())
                 done = done.and_then(fetch.warmed())
         return done
@@ -561,6 +603,7 @@ class Cache(Generic[T]):
         loader: Callable[[], Awaitable[T]],
         *,
         ttl: float | timedelta | None = None,
+        tags: Collection[Key] = (),
     ) -> T:
         """Load a value now and store it over what is there; never a value loaded before.
 
@@ -572,6 +615,7 @@ class Cache(Generic[T]):
             key: The value's key.
             loader: As for `get_or_set`.
             ttl: Seconds or timedelta for this value; None: the cache's.
+            tags: As for `get_or_set`.
 
         Returns:
             The loader's value.
@@ -583,7 +627,8 @@ class Cache(Generic[T]):
             EVALSHA claim, twice where there is a value, and EVALSHA fill. Loads elsewhere are
             waited for first, as by `get_or_set`.
         """
-        return await self._led(key, loader, ttl, "refresh")
+        marks = tag_names(self._keyspace, tags) if tags else ()
+        return await self._led(key, loader, ttl, "refresh", marks)
 
     async def _led(
         self,
@@ -591,6 +636,7 @@ class Cache(Generic[T]):
         loader: Callable[[], Awaitable[T]],
         ttl: float | timedelta | None,
         mode: CacheMode | None,
+        tags: tuple[str, ...],
     ) -> T:
         """Load as a mode wants it."""
         name = self._key(key)
@@ -599,7 +645,7 @@ class Cache(Generic[T]):
             self._counters.bypassed += 1
             return await loader()
         while True:
-            value = self._unload(name, await reload(self._store, name, loader, lifetime))
+            value = self._unload(name, await reload(self._store, name, loader, lifetime, tags))
             if value is not MISSING:
                 return value
 
@@ -626,6 +672,7 @@ class Cache(Generic[T]):
         name: str,
         loader: Callable[[], Awaitable[T]],
         ttl: int | None,
+        tags: tuple[str, ...],
         verdict: Verdict,
     ) -> Landed[T] | None:
         """Join the key's flight or begin one, and wait for it; None: start over."""
@@ -634,7 +681,7 @@ class Cache(Generic[T]):
         flights = self._store.flights
         flight = flights.get(name)
         if flight is None or not flight.lives:
-            flight = Flight(self._store, name, loader, ttl=ttl, verdict=verdict)
+            flight = Flight(self._store, name, loader, ttl=ttl, verdict=verdict, tags=tags)
             landing = flight.join()
             task = self._client.supervisor.start(flight.run(), name=f"millpond load {name}")
             task.add_done_callback(flight.ended)
@@ -659,7 +706,14 @@ class Cache(Generic[T]):
 
     # -- writing ----------------------------------------------------------------------------
 
-    async def set(self, key: Key, value: T, *, ttl: float | timedelta | None = None) -> bool:
+    async def set(
+        self,
+        key: Key,
+        value: T,
+        *,
+        ttl: float | timedelta | None = None,
+        tags: Collection[Key] = (),
+    ) -> bool:
         """Store a value over whatever is there: the last writer wins.
 
         Beside a database this is weaker than `delete`: two writers may set in the other order
@@ -669,6 +723,7 @@ class Cache(Generic[T]):
             key: Its key.
             value: The value.
             ttl: Seconds or timedelta for this value; None: the cache's.
+            tags: What it is to be deleted by.
 
         Returns:
             Whether it was stored. It was not if Redis is out of reach or full (and
@@ -676,18 +731,22 @@ class Cache(Generic[T]):
             if the cache is disabled (`cache_mode`).
 
         Raises:
-            ConfigError: A key or TTL that cannot be one.
+            ConfigError: A key, TTL or tag that cannot be one.
             CodecError: The value cannot be encoded as the cache's type.
             BackendUnavailable: Redis is out of reach, with `on_unavailable="raise"`.
             BackendTimeout: The same, where it did not answer.
 
         Redis:
-            EVALSHA store.
+            EVALSHA store, and one for the namespace's version; for each tag one more before.
         """
-        return await self._set([(self._key(key), self._store.encode(value))], ttl)
+        return await self._set([(self._key(key), self._store.encode(value))], ttl, tags)
 
     async def set_many(
-        self, values: Mapping[K, T], *, ttl: float | timedelta | None = None
+        self,
+        values: Mapping[K, T],
+        *,
+        ttl: float | timedelta | None = None,
+        tags: Collection[Key] = (),
     ) -> bool:
         """Store many values over whatever is there, each as `set` does.
 
@@ -697,12 +756,13 @@ class Cache(Generic[T]):
         Args:
             values: By key.
             ttl: Seconds or timedelta for these values; None: the cache's.
+            tags: What they are to be deleted by.
 
         Returns:
             Whether every one was stored; see `set` for why one may not be.
 
         Raises:
-            ConfigError: A key or TTL that cannot be one; nothing was stored.
+            ConfigError: A key, TTL or tag that cannot be one; nothing was stored.
             CodecError: A value cannot be encoded as the cache's type; nothing was stored.
             BackendUnavailable: Redis is out of reach, with `on_unavailable="raise"`.
             BackendTimeout: The same, where it did not answer.
@@ -711,22 +771,23 @@ class Cache(Generic[T]):
             EVALSHA store for each, pipelined, at most 500 at a time.
         """
         encoded = [(self._key(key), self._store.encode(value)) for key, value in values.items()]
-        return await self._set(encoded, ttl)
+        return await self._set(encoded, ttl, tags)
 
     async def _set(
-        self, encoded: list[tuple[str, bytes | None]], ttl: float | timedelta | None
+        self,
+        encoded: list[tuple[str, bytes | None]],
+        ttl: float | timedelta | None,
+        tags: Collection[Key],
     ) -> bool:
         store = self._store
         lifetime = None if ttl is None else store.checked(milliseconds(ttl, "ttl"))
+        marks = tag_names(self._keyspace, tags)
         if self._disabled():
             return False
         stored = True
         try:
             for some in batched(encoded, BATCH):
-                replies = await gathered(
-                    [store.store(name, payload, lifetime) for name, payload in some]
-                )
-                stored = stored and all(replies)
+                stored = await store.put(some, lifetime, marks) and stored
         except BackendError as error:
             if store.raises_when_unavailable or not cannot_write(error):
                 raise
@@ -752,7 +813,7 @@ class Cache(Generic[T]):
             BackendTimeout: The same, where it did not answer.
 
         Redis:
-            EVALSHA touch for each, pipelined, at most 500 at a time.
+            EVALSHA version, then EVALSHA touch for each, pipelined, at most 500 at a time.
         """
         store = self._store
         lifetime = None if ttl is None else store.checked(milliseconds(ttl, "ttl"))
@@ -761,11 +822,13 @@ class Cache(Generic[T]):
             return 0
         there = 0
         try:
+            era = (await store.versions.current((), store.lifetime(b"", lifetime))).era
             for some in batched(names, BATCH):
-                left = await gathered(
-                    [store.touch(name, store.lifetime(b"", lifetime)) for name in some]
+                there += sum(
+                    await gathered(
+                        [store.touch(name, era, store.lifetime(b"", lifetime)) for name in some]
+                    )
                 )
-                there += sum(one != NO_VALUE for one in left)
         except BackendError as error:
             if store.raises_when_unavailable or not cannot_write(error):
                 raise
@@ -786,20 +849,13 @@ class Cache(Generic[T]):
             BackendTimeout: The same, where it did not answer.
 
         Redis:
-            EVALSHA touch.
+            GET and PTTL, in one batch.
         """
         name = self._key(key)
         if self._unused():
             return None
-        try:
-            left = await self._store.touch(name, None)
-        except BackendError as error:
-            if self._store.raises_when_unavailable or not cannot_write(error):
-                raise
-            return None
-        if left == NO_VALUE:
-            return None
-        return math.inf if left < 0 else left / 1000
+        found = await self._found(name)
+        return None if found is None else seconds_left(found[2])
 
     async def delete(self, *keys: Key) -> bool:
         """Remove values, and revoke every load of them that is under way, in any process.
@@ -829,6 +885,51 @@ class Cache(Generic[T]):
         if not names or self._unused():
             return True
         return await self._confirmed(names, self._store.delete(names))
+
+    async def delete_tags(self, *tags: Key) -> bool:
+        """Remove every value that has one of these tags, in one round trip, however many they are.
+
+        As `delete`: commit before you call it; loads under way store nothing that is worth
+        anything; the command is on its way before the first suspension. No entry is touched: what
+        is worth nothing any more is replaced when it is asked for, or ends with its TTL.
+
+        Args:
+            tags: Keys, as `get_or_set(tags=...)` was given them.
+
+        Returns:
+            Whether Redis acknowledged, as `delete`.
+
+        Raises:
+            ConfigError: A tag that cannot be one; nothing was deleted.
+            InvalidationPending: Redis did not acknowledge, with `on_unconfirmed="raise"`.
+
+        Redis:
+            EVALSHA revoke for the namespace, then for each tag, pipelined.
+        """
+        marks = tag_names(self._keyspace, tags)
+        if not marks or self._unused():
+            return True
+        names = [self._versions.tag_key(mark) for mark in marks]
+        return await self._confirmed(names, self._store.change(self._versions.delete(marks)))
+
+    async def clear(self) -> bool:
+        """Remove every value of this namespace, in one round trip, however many they are.
+
+        As `delete_tags`, for all; write marks stay, and so does what `writing` protects.
+
+        Returns:
+            Whether Redis acknowledged, as `delete`.
+
+        Raises:
+            InvalidationPending: Redis did not acknowledge, with `on_unconfirmed="raise"`.
+
+        Redis:
+            EVALSHA revoke.
+        """
+        if self._unused():
+            return True
+        changes = self._versions.new_era()
+        return await self._confirmed(list(changes[0].keys), self._store.change(changes))
 
     async def delete_matching(self, pattern: str) -> int:
         """Remove every value whose key matches a pattern, by walking through all keys.
@@ -884,7 +985,7 @@ class Cache(Generic[T]):
             raise InvalidationPending(tuple(names), reason)
         return not reason
 
-    def writing(self, *keys: Key) -> Writing[T]:
+    def writing(self, *keys: Key, tags: Collection[Key] = ()) -> Writing[T]:
         """Mark keys as being written for as long as a block runs: commit inside it.
 
         `async with users.writing(42) as write:` and, for write-through, `write.set(user)`; of
@@ -899,6 +1000,7 @@ class Cache(Generic[T]):
 
         Args:
             keys: Their keys, one at least.
+            tags: What the values that are set are to be deleted by.
 
         Returns:
             The block, for `async with`; it gives a `Write`. Entering raises `BackendUnavailable`
@@ -907,17 +1009,22 @@ class Cache(Generic[T]):
             kept and sent again.
 
         Raises:
-            ConfigError: No key, or one that cannot be one.
+            ConfigError: No key, or a key or tag that cannot be one.
 
         Redis:
-            Entering: EVALSHA mark for each key, pipelined. Leaving: EVALSHA leave for each.
-            Every third of `write_timeout`: EVALSHA mark for each.
+            Entering: EVALSHA mark for each key and version for each tag, pipelined. Leaving:
+            EVALSHA leave for each. Every third of `write_timeout`: EVALSHA mark for each.
         """
         names = list(dict.fromkeys(self._key(key) for key in keys))
         if not names:
             raise ConfigError("writing() without keys marks nothing; name the keys that change")
         return Writing(
-            self._store, names, self._key, marks=not self._unused(), stores=not self._disabled()
+            self._store,
+            names,
+            self._key,
+            tags=tag_names(self._keyspace, tags),
+            marks=not self._unused(),
+            stores=not self._disabled(),
         )
 
     # -- the rest ---------------------------------------------------------------------------

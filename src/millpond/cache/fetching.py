@@ -93,6 +93,7 @@ class Fetch(Generic[K, T]):
         load_many: LoadMany[K, T],
         *,
         ttl: int | None,
+        tags: tuple[str, ...] = (),
     ) -> None:
         """Prepare.
 
@@ -102,6 +103,7 @@ class Fetch(Generic[K, T]):
             name: Makes a Redis key of one.
             load_many: The loader.
             ttl: Milliseconds that values may live; None: as the cache has it.
+            tags: What those that are loaded are to be deleted by.
         """
         self.values: dict[str, T] = {}
         self.errors: dict[str, Exception] = {}
@@ -112,6 +114,7 @@ class Fetch(Generic[K, T]):
         self._keys = _first_spellings(names)
         self._loads = Loads(store, self._keys, name, load_many)
         self._ttl = ttl
+        self._tags = tags
 
     async def read_or_load(self) -> None:
         """Read what there is, and load the rest.
@@ -174,7 +177,9 @@ class Fetch(Generic[K, T]):
         kind = BulkFlight[T] if too_early is None else BulkReload[T]
         for name, verdict in verdicts.items():
             if name not in joined:
-                begun[name] = kind(self._loads, name, ttl=self._ttl, verdict=verdict)
+                begun[name] = kind(
+                    self._loads, name, ttl=self._ttl, verdict=verdict, tags=self._tags
+                )
         self.own.update(begun)
         # Nothing is joined yet, should the client be closed and the first not begin.
         landings = [self._landing(flight, flight.begin()) for flight in begun.values()]

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from millpond.cache.batches import BATCH, batched
 from millpond.cache.decision import Found, Verdict, dead
+from millpond.cache.flight import Landed
+from millpond.cache.missing import MISSING
 from millpond.core.entry import HEAD_SIZE
 from millpond.errors import BackendError, ConfigError
 
@@ -85,18 +87,31 @@ async def read_many(
         BackendError: Redis is out of reach, and that is not to be hidden.
 
     Redis:
-        MGET, at most 500 keys in each.
+        MGET, at most 500 keys in each, with a GET for the namespace's version, and one for each
+        tag that the values have.
     """
     values: dict[K, T] = {}
     missed: dict[str, Verdict] = {}
-    hit, decode = store.codec.prefix, store.codec.decode_or_raise
+    tagged: list[tuple[K, str, Verdict]] = []
+    versions, decode = store.versions, store.codec.decode_or_raise
+
+    def read(key: K, name: str, found: Verdict) -> None:  # the long way
+        is_value = found.found is Found.VALUE
+        value = store.unload(name, Landed(found.payload)) if is_value else MISSING
+        if value is not MISSING:
+            values[key] = value
+        else:
+            missed[name] = Verdict(Found.DEAD, seen=found.seen) if is_value else found
+
     for some in batched(names.items(), BATCH):
+        versions.ask()
         try:
             replies = await store.client.call("MGET", *[name for _, name in some])
         except BackendError as error:
             verdict = store.barred(some[0][1], error)
             missed.update([(name, verdict) for _, name in some])
             continue
+        hit = versions.hit
         for (key, name), raw in zip(some, replies, strict=True):
             if raw is not None and raw.startswith(hit):
                 try:
@@ -105,15 +120,20 @@ async def read_many(
                     missed[name] = _undecodable(store, name, raw, error)
                 continue
             found = store.judge(name, raw)
-            if found.found is not Found.VALUE:
-                missed[name] = found
-            elif found.payload is None:
-                values[key] = cast("T", None)
+            if found.tags:
+                tagged.append((key, name, found))
             else:
-                try:
-                    values[key] = decode(found.payload)
-                except Exception as error:  # noqa: BLE001
-                    missed[name] = _undecodable(store, name, raw or b"", error)
+                read(key, name, found)
+    if tagged:
+        # The versions of all their tags with one batch, and each but once.
+        looked = versions.look(list({tag for _, _, each in tagged for tag, _ in each.tags}))
+        for key, name, found in tagged:
+            try:
+                settled = await store.settled(found, looked)
+            except BackendError as error:
+                settled = store.barred(name, error)
+            read(key, name, settled)
+        values = {key: values[key] for key in names if key in values}
     return values, missed
 
 
