@@ -164,7 +164,9 @@ class Run:
             while True:
                 try:
                     # Shielded: the answer to a cancelled call is dropped, and with it a NOSCRIPT.
-                    return bool(await asyncio.shield(send()))
+                    future = send()
+                    future.add_done_callback(_consumed)
+                    return bool(await asyncio.shield(future))
                 except (BackendUnavailable, BackendTimeout) as error:
                     now = time.monotonic()
                     failing = now if failing is None else failing
@@ -236,3 +238,8 @@ class Run:
             self._struck = False
             return take_back(self._task, self._before, error)
         return isinstance(error, asyncio.CancelledError)
+
+
+def _consumed(future: asyncio.Future[int]) -> None:
+    if not future.cancelled():
+        future.exception()
