@@ -26,7 +26,9 @@ async def one(url: str) -> AsyncIterator[Member[int]]:
         yield member
 
 
-async def put(one: Member[int], value: int, *, ago: float, px: int = 30_000, soft: int = 0) -> None:
+async def put(
+    one: Member[int], value: int, *, ago: float, px: int = 30_000, soft: int | None = None
+) -> None:
     """Store what a process stored some seconds ago."""
     codec: Any = one.cache._store.codec  # pyright: ignore[reportPrivateUsage]
     raw = pack_value(

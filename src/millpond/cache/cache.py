@@ -180,9 +180,12 @@ class Cache(Generic[T]):
                     return value
             else:
                 found = self._store.judge(name, raw)
-                if found.found is Found.VALUE:  # and no hit: it is the value None
-                    self._counters.hits += 1
-                    return cast("T", None)
+                if found.found is Found.VALUE:  # and no hit: it is None, or has sections
+                    value = self._unload(name, Landed(found.payload))
+                    if value is not MISSING:
+                        self._counters.hits += 1
+                        return value
+                    found = dead(raw or b"", "")
         self._counters.misses += 1
         return default
 
@@ -326,9 +329,12 @@ class Cache(Generic[T]):
                         return value
                 else:
                     found = self._store.judge(name, raw)
-                    if found.found is Found.VALUE:  # and no hit: it is the value None
-                        self._counters.hits += 1
-                        return cast("T", None)
+                    if found.found is Found.VALUE:  # and no hit: it is None, or has sections
+                        value = self._unload(name, Landed(found.payload))
+                        if value is not MISSING:
+                            self._counters.hits += 1
+                            return value
+                        found = dead(raw or b"", "")
             if not missed:
                 missed = True
                 self._counters.misses += 1
@@ -507,7 +513,7 @@ class Cache(Generic[T]):
         Redis:
             EVALSHA store.
         """
-        return await self.set_many({key: value}, ttl=ttl)
+        return await self._set([(self._key(key), self._store.encode(value))], ttl)
 
     async def set_many(
         self, values: Mapping[K, T], *, ttl: float | timedelta | None = None
@@ -533,9 +539,14 @@ class Cache(Generic[T]):
         Redis:
             EVALSHA store for each, pipelined, at most 500 at a time.
         """
+        encoded = [(self._key(key), self._store.encode(value)) for key, value in values.items()]
+        return await self._set(encoded, ttl)
+
+    async def _set(
+        self, encoded: list[tuple[str, bytes | None]], ttl: float | timedelta | None
+    ) -> bool:
         store = self._store
         lifetime = None if ttl is None else store.checked(milliseconds(ttl, "ttl"))
-        encoded = [(self._key(key), store.encode(value)) for key, value in values.items()]
         if self._disabled():
             return False
         stored = True

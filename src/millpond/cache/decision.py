@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from millpond.core.entry import HEAD_SIZE, Kind, Unreadable, error_name, generation_of, parse
+from millpond.core.entry import NO_ERA, Kind, Unreadable, error_name, generation_of, parse
 
 if TYPE_CHECKING:
     from millpond.core.commands import Arg
@@ -57,13 +57,14 @@ class Verdict(msgspec.Struct, frozen=True):
 ABSENT: Final = Verdict(Found.ABSENT)
 
 
-def judge(raw: bytes | None, *, version: int, fingerprint: int) -> Verdict:
+def judge(raw: bytes | None, *, version: int, fingerprint: int, era: bytes = NO_ERA) -> Verdict:
     """Judge the bytes under a key for a reader of this version and type.
 
     Args:
         raw: What GET returned.
         version: The reader's version.
         fingerprint: Of the reader's type.
+        era: Of the namespace.
     """
     if raw is None:
         return ABSENT
@@ -82,6 +83,8 @@ def judge(raw: bytes | None, *, version: int, fingerprint: int) -> Verdict:
         return dead(raw, f"of version {header.version}, before {version}")
     if header.fingerprint != fingerprint:
         return dead(raw, "of another type")
+    if header.era != era:
+        return dead(raw, "of another era")
     if kind is Kind.ERROR:
         return Verdict(
             Found.ERROR,
@@ -90,7 +93,7 @@ def judge(raw: bytes | None, *, version: int, fingerprint: int) -> Verdict:
             visible=not header.for_waiters,
             seen=_seen(raw),
         )
-    payload = None if header.is_none else raw[HEAD_SIZE:]
+    payload = None if header.is_none else raw[header.payload_at :]
     return Verdict(Found.VALUE, generation, payload=payload, seen=_seen(raw))
 
 

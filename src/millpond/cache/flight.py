@@ -294,7 +294,7 @@ class Flight(Waiter, Generic[T]):
             store.fingerprint,
             type(error).__qualname__,
             created_ms=time.time_ns() // 1_000_000,
-            load_us=int(took * 1e6),
+            load_ms=took * 1000,
             for_waiters=store.error_ttl == 0,
         )
         try:

@@ -127,7 +127,7 @@ class Store(Generic[T]):
             self.fingerprint,
             payload,
             created_ms=time.time_ns() // 1_000_000,
-            load_us=int(took * 1e6),
+            load_ms=took * 1000,
         )
         return raw, self.lifetime(payload, ttl)
 
