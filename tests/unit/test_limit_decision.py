@@ -9,7 +9,7 @@ import pytest
 
 from millpond.errors import LimitExceeded
 from millpond.limit.decision import BLOCKED, Decision, Rules
-from millpond.limit.fallback import Local, States
+from millpond.limit.fallback import Clock, Local, States
 from millpond.limit.near import Denials
 from millpond.limit.policies import FixedWindow, SlidingWindow, TokenBucket
 
@@ -81,6 +81,25 @@ def test_older_headers_are_an_option_and_tell_of_the_policy_that_matters() -> No
     assert headers["X-RateLimit-Reset"] == "1"
     assert denied(5.0).headers(legacy=True)["X-RateLimit-Limit"] == "100"
     assert not any(name.startswith("X-") for name in decision().headers())
+
+
+def test_nothing_is_left_and_nobody_need_ask_while_blocked() -> None:
+    headers = denied(90.2, BLOCKED).headers(legacy=True)
+    assert headers["RateLimit"] == '"window-60s";r=0;t=91, "bucket-0.5s";r=0;t=91'
+    assert headers["X-RateLimit-Remaining"] == "0"
+    assert denied(90.2, BLOCKED).violated == ("block",)
+
+
+def test_violated_are_all_policies_that_have_less_left_than_is_asked_for() -> None:
+    assert decision().violated == ()
+    assert denied(3.0).violated == (MINUTE.label,)
+    assert denied(3.0, cost=16).violated == (BURST.label,)
+    assert denied(3.0, cost=100).violated == (MINUTE.label, BURST.label)
+
+
+def test_no_policy_is_said_to_have_more_left_than_there_is() -> None:
+    slow = TokenBucket(5, per=60, burst=20)
+    assert Rules((slow,), ("slow",)).header == '"slow";q=20;w=240'
 
 
 def test_error_names_key_and_time() -> None:
@@ -170,3 +189,38 @@ def test_local_limiter_holds_a_bounded_number_of_keys() -> None:
         local.decide(str(number), 1, 10**15)
     assert local.decide("10049", 1, 10**15, "peek")[2][0] == 99
     assert local.decide("0", 1, 10**15, "peek")[2][0] == 100
+
+
+def test_clock_of_this_process_never_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hits would lie in the future, and lock out whoever made them."""
+    wall, steady = 10**18, 5 * 10**9
+    monkeypatch.setattr("time.time_ns", lambda: wall)
+    monkeypatch.setattr("time.monotonic_ns", lambda: steady)
+    clock = Clock()
+    assert clock.now() == 10**15
+    wall -= 3600 * 10**9
+    steady += 10**9
+    clock.adjust()
+    assert clock.now() == 10**15 + 10**6
+    wall += 7200 * 10**9
+    clock.adjust()
+    assert clock.now() == 10**15 + 3600 * 10**6
+
+
+@pytest.mark.parametrize("policy", [MINUTE, BURST, FixedWindow(50, per=60)])
+def test_local_hit_from_before_a_reset_gives_nothing_back(policy: Any) -> None:
+    local = Local((policy,), 1.0, States())
+    local.decide("k", 5, 10**15)
+    local.forget("k")
+    before = local.decide("k", 5, 10**15 + 1)[2][0]
+    local.give_back("k", 5, 10**15, 10**15 + 1)
+    assert local.decide("k", 1, 10**15 + 1, "peek")[2][0] == before
+
+
+def test_local_limits_of_one_namespace_count_the_same_hits() -> None:
+    states = States()
+    free, paid = (Local((SlidingWindow(n, per=60),), 1.0, states) for n in (2, 10))
+    free.decide("k", 2, 10**15)
+    assert paid.decide("k", 5, 10**15 + 1)[2][0] == 3
+    assert free.decide("k", 1, 10**15 + 2)[0] == 1
+    assert free.decide("k", 1, 10**15 + 2)[2][0] == 0
