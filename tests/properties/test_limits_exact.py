@@ -6,11 +6,7 @@ window, and the one before) are hit on purpose.
 
 from __future__ import annotations
 
-import asyncio
-import json
 import random
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -20,7 +16,7 @@ from millpond import Client
 from millpond.limit.fallback import Local, States
 from millpond.limit.policies import FixedWindow, SlidingWindow, TokenBucket
 from millpond.limit.programs import REFUND, deciding
-from tests.support.limits import CLOCK, decide, fake_time, model_of, most_in_any_window
+from tests.support.limits import CLOCK, decide, fake_time, model_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -184,25 +180,3 @@ def test_limiter_of_this_process_decides_as_brute_force_does(case: str, seed: in
             why, amount, figures = local.decide("k", cost, history.now, mode)
             begin = 1 + at * (2 + len(figures))
             assert [why, amount, *figures] == expected[begin : begin + 2 + len(figures)]
-
-
-@pytest.mark.parametrize(("limit", "per"), [(50, 0.1), (300, 0.5)])
-async def test_processes_that_hit_one_key_never_exceed_the_limit_in_any_window(
-    url: str, limit: int, per: float
-) -> None:
-    """Three processes, every stretch of `per` seconds; and no stretch leaves much unused."""
-    seconds = 2.0
-    script = str(Path(__file__).with_name("limit_worker.py"))
-    command = (sys.executable, script, url, "ann", str(limit), str(per), str(seconds))
-    processes = [
-        await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
-        for _ in range(3)
-    ]
-    admitted: list[int] = []
-    for process in processes:
-        output, _ = await process.communicate()
-        assert process.returncode == 0
-        for when, cost in json.loads(output):
-            admitted += [when] * cost
-    assert most_in_any_window(admitted, round(per * 1e6)) == limit
-    assert len(admitted) >= limit * seconds / per / 2
