@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from millpond.cache.decision import Found, Seen, Verdict, judge
 from millpond.cache.policy import CachePolicy, zero_or_seconds
 from millpond.cache.statistics import Counters
+from millpond.core.compression import Compression
 from millpond.core.durations import milliseconds, seconds
 from millpond.core.entry import new_generation, pack_lease, pack_mark, pack_value
 from millpond.core.journal import First, Invalidation
@@ -87,6 +88,7 @@ class Store(Generic[T]):
         self.error_ttl = _milliseconds_or_zero(policy.error_ttl, "error_ttl")
         self._lease_ms = milliseconds(policy.lease_ttl, "lease_ttl")
         self.write_ms = milliseconds(policy.write_timeout, "write_timeout")
+        self._compression = Compression(policy.compress_over)
         self._jitter = _milliseconds_or_zero(policy.jitter, "jitter")
         self._ttl = self.checked(ttl)
         none_ttl = policy.none_ttl
@@ -121,12 +123,14 @@ class Store(Generic[T]):
         self, generation: bytes, payload: bytes | None, ttl: int | None, took: float = 0.0
     ) -> tuple[bytes, int]:
         """Make an entry's bytes and its time to live."""
+        kept, flags = self._compression.pack(payload)
         raw = pack_value(
             generation,
             self.version,
             self.fingerprint,
-            payload,
+            kept,
             created_ms=time.time_ns() // 1_000_000,
+            flags=flags,
             load_ms=took * 1000,
         )
         return raw, self.lifetime(payload, ttl)
