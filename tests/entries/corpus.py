@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -75,6 +75,6 @@ def read(raw: bytes, annotation: Any) -> str:
 def steady(value: object) -> str:
     """Write a value the same in every process: sets in order."""
     if isinstance(value, set | frozenset):
-        inside = sorted(map(steady, value))  # pyright: ignore[reportUnknownArgumentType]
+        inside = sorted(map(steady, cast("set[object]", value)))
         return f"{type(value).__name__}({', '.join(inside)})"
     return repr(value)

@@ -22,14 +22,13 @@ def samples() -> list[tuple[str, Any, bytes]]:
     """Make one entry of each kind and flag, then a value of each type that the tests know."""
     codec = Codec(User)
     number, payload = codec.fingerprint, codec.encode(USER)
+    common: dict[str, Any] = {"created_ms": CREATED, "era": ERA, "load_ms": 12.5}
 
     def value(payload: bytes | None, version: int = 7, **fields: Any) -> bytes:
-        given = {"created_ms": CREATED, "era": ERA, "load_ms": 12.5, **fields}
-        return pack_value(GENERATION, version, number, payload, **given)
+        return pack_value(GENERATION, version, number, payload, **{**common, **fields})
 
     frame, zstd = Compression(0).pack(payload)
     tags = [("team:1", b"deletes" + b"expir"), ("\N{DUCK}", bytes(12))]
-    error = {"created_ms": CREATED, "era": ERA, "load_ms": 12.5}
     entries: list[tuple[str, Any, bytes]] = [
         ("value", User, value(payload)),
         ("value of the highest version", User, value(payload, 0xFFFF)),
@@ -40,11 +39,11 @@ def samples() -> list[tuple[str, Any, bytes]]:
         ("None that may be stale", User, value(None, soft_ms=60_000)),
         ("value with tags", User, value(payload, tags=tags)),
         ("value compressed, stale, tagged", User, value(frame, flags=zstd, soft_ms=1, tags=tags)),
-        ("error", User, pack_error(GENERATION, 7, number, "KeyError", **error)),
+        ("error", User, pack_error(GENERATION, 7, number, "KeyError", **common)),
         (
             "error for waiters",
             User,
-            pack_error(GENERATION, 7, number, "KeyError", for_waiters=True, **error),
+            pack_error(GENERATION, 7, number, "KeyError", for_waiters=True, **common),
         ),
         ("lease", User, pack_lease(GENERATION, 7, number, ERA)),
         ("write mark", User, pack_mark(GENERATION, 7, number) + b"a writer" + b"1750000000123"),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from tests.support.release_process import KEYS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,7 +37,7 @@ class Release:
 
 
 @asynccontextmanager
-async def releases(url: str, *which: tuple[int, int]) -> AsyncIterator[list[Release]]:
+async def releases(url: str, *which: tuple[int, int]) -> AsyncGenerator[list[Release]]:
     """Start processes, each of a release and with a version of the cache."""
     async with AsyncExitStack() as stack:
         running: list[Release] = []
