@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import runpy
+import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -79,13 +80,13 @@ def kept_as(payload: bytes) -> str:
 
 
 def test_every_type_is_kept_and_shared_as_the_page_says() -> None:
-    snippet = runpy.run_path(str(REFERENCE.parent / "snippets" / "types.py"), run_name="types_page")
+    snippet = runpy.run_path(str(REFERENCE.parent / "snippets" / "value_types.py"), run_name="types_page")
     values = snippet.pop("VALUES")
     listed: list[str] = []
     for cell, kept, shared, _ in rows("types.md"):
         (text,) = names(cell)
         listed.append(text)
-        codec = Codec(eval(text, snippet))
+        codec = Codec(eval(text, vars(typing) | snippet))
         payload = codec.encode(values[text])
         assert codec.decode(payload) == values[text], text
         assert kept == kept_as(payload), text

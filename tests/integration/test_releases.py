@@ -36,6 +36,11 @@ class Release:
             return (await self._process.stdout.readline()).decode()
 
 
+def _end(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        process.kill()
+
+
 @asynccontextmanager
 async def releases(url: str, *which: tuple[int, int]) -> AsyncGenerator[list[Release]]:
     """Start processes, each of a release and with a version of the cache."""
@@ -50,7 +55,7 @@ async def releases(url: str, *which: tuple[int, int]) -> AsyncGenerator[list[Rel
                 stdout=asyncio.subprocess.PIPE,
             )
             stack.push_async_callback(process.wait)
-            stack.callback(process.terminate)
+            stack.callback(_end, process)
             running.append(Release(process))
         for one in running:
             assert (await one.line()).strip() == "ready"
