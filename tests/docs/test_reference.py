@@ -80,7 +80,8 @@ def kept_as(payload: bytes) -> str:
 
 
 def test_every_type_is_kept_and_shared_as_the_page_says() -> None:
-    snippet = runpy.run_path(str(REFERENCE.parent / "snippets" / "value_types.py"), run_name="types_page")
+    page = REFERENCE.parent / "snippets" / "value_types.py"
+    snippet = runpy.run_path(str(page), run_name="value_types")
     values = snippet.pop("VALUES")
     listed: list[str] = []
     for cell, kept, shared, _ in rows("types.md"):
