@@ -7,11 +7,20 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from millpond.core.entry import NO_ERA, Kind, Unreadable, error_name, generation_of, parse
+from millpond.core.compression import decompress
+from millpond.core.entry import (
+    IS_ZSTD,
+    NO_ERA,
+    Kind,
+    Unreadable,
+    error_name,
+    generation_of,
+    parse,
+)
 
 if TYPE_CHECKING:
     from millpond.core.commands import Arg
-    from millpond.core.entry import TagVersion
+    from millpond.core.entry import Header, TagVersion
 
 __all__ = ["ABSENT", "Found", "Seen", "Verdict", "barred", "dead", "judge"]
 
@@ -99,8 +108,20 @@ def judge(
             seen=_seen(raw),
             tags=header.tags,
         )
+    return _value(raw, header)
+
+
+def _value(raw: bytes, header: Header) -> Verdict:
+    """Judge a value of the reader's version and type: its payload may yet be none."""
     payload = None if header.is_none else raw[header.payload_at :]
-    return Verdict(Found.VALUE, generation, payload=payload, seen=_seen(raw), tags=header.tags)
+    if payload is not None and header.flags & IS_ZSTD:
+        try:
+            payload = decompress(payload)
+        except Unreadable as problem:
+            return dead(raw, problem.reason)
+    return Verdict(
+        Found.VALUE, header.generation, payload=payload, seen=_seen(raw), tags=header.tags
+    )
 
 
 def dead(raw: bytes, reason: str) -> Verdict:
