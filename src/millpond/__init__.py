@@ -6,6 +6,7 @@ from millpond.cache.cache import Cache
 from millpond.cache.cached import Cached
 from millpond.cache.context import CacheMode, cache_mode
 from millpond.cache.entry import Entry
+from millpond.cache.loaded import NOT_MODIFIED, Loaded, NotModified
 from millpond.cache.missing import MISSING, Missing
 from millpond.cache.policy import CachePolicy
 from millpond.cache.statistics import CacheStatistics
@@ -51,6 +52,7 @@ from millpond.events import (
     LoadUnleased,
     LockFailed,
     MarkRemoved,
+    RefreshFailed,
     ReleaseUnconfirmed,
     ServerLimited,
     WireDown,
@@ -86,10 +88,13 @@ __all__ = [
     "Key",
     "Limiter",
     "LimiterStatistics",
+    "Loaded",
     "LockStatistics",
     "Locks",
     "MISSING",
     "Missing",
+    "NOT_MODIFIED",
+    "NotModified",
     "Policy",
     "Quota",
     "Script",
@@ -136,6 +141,7 @@ __all__ = [
     "LoadUnleased",
     "LockFailed",
     "MarkRemoved",
+    "RefreshFailed",
     "ReleaseUnconfirmed",
     "ServerLimited",
     "WireDown",

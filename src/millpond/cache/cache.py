@@ -16,13 +16,15 @@ from msgspec.structs import replace
 from millpond.cache.batches import BATCH, batched, gathered
 from millpond.cache.cached import Cached
 from millpond.cache.context import check_mode, mode_of, open_scopes, scopes
-from millpond.cache.decision import Found, Verdict, barred, dead
+from millpond.cache.decision import ABSENT, Found, Verdict, barred, dead
 from millpond.cache.entry import Entry, read_entry
 from millpond.cache.flight import Flight, Landed, StartOver
+from millpond.cache.loaded import Loaded, unwrapped
 from millpond.cache.matching import check_pattern, matching
 from millpond.cache.missing import MISSING, Missing
 from millpond.cache.policy import CachePolicy
 from millpond.cache.reload import reload
+from millpond.cache.stale import begin_refresh, fallen_back
 from millpond.cache.store import NO_VALUE, Store, cannot_write
 from millpond.cache.template import parse_key
 from millpond.cache.waiting import current, would_deadlock
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from millpond.cache.context import CacheMode
+    from millpond.cache.loaded import Loader, NotModified, Revalidate
     from millpond.cache.statistics import CacheStatistics
     from millpond.core.client import Client
     from millpond.core.keys import Key
@@ -168,26 +171,43 @@ class Cache(Generic[T]):
         try:
             raw = await self._client.call("GET", name)
         except BackendError as error:
-            found = self._barred(name, error)
+            self._barred(name, error)
         else:
             if raw is not None and raw.startswith(self._hit):
                 try:
                     value = self._decode(raw[HEAD_SIZE:])
                 except Exception as error:  # noqa: BLE001  (a value's own methods run in there)
-                    found = self._undecodable(name, raw, error)
+                    self._undecodable(name, raw, error)
                 else:
                     self._counters.hits += 1
                     return value
             else:
-                found = self._store.judge(name, raw)
-                if found.found is Found.VALUE:  # and no hit: it is None, or has sections
-                    value = self._unload(name, Landed(found.payload))
-                    if value is not MISSING:
-                        self._counters.hits += 1
-                        return value
-                    found = dead(raw or b"", "")
+                value = self._examine(name, raw)[0]
+                if value is not MISSING:
+                    return value
         self._counters.misses += 1
         return default
+
+    def _examine(self, name: str, raw: bytes | None) -> tuple[T | Missing, Verdict]:
+        """Find the value in what is no plain hit, and say what else is to be done."""
+        store = self._store
+        payload = store.fresh(raw)
+        if payload is not None:
+            try:
+                value = self._decode(payload)
+            except Exception as error:  # noqa: BLE001  (a value's own methods run in there)
+                return MISSING, self._undecodable(name, raw or b"", error)
+            self._counters.hits += 1
+            return value, ABSENT
+        found = store.judge(name, raw)
+        if found.found is not Found.VALUE:
+            return MISSING, found
+        value = self._unload(name, Landed(found.payload))
+        if value is MISSING:
+            return value, dead(raw or b"", "")
+        self._counters.hits += 1
+        self._counters.stale += found.stale
+        return value, found
 
     async def get_entry(self, key: Key) -> Entry[T] | None:
         """Read a value with its age and its time to live.
@@ -211,6 +231,7 @@ class Cache(Generic[T]):
             self._counters.misses += 1
         else:
             self._counters.hits += 1
+            self._counters.stale += entry.stale
         return entry
 
     async def _entry(self, name: str) -> Entry[T] | None:
@@ -230,10 +251,11 @@ class Cache(Generic[T]):
     async def get_or_set_entry(
         self,
         key: Key,
-        loader: Callable[[], Awaitable[T]],
+        loader: Loader[T],
         *,
         ttl: float | timedelta | None = None,
         mode: CacheMode | None = None,
+        revalidate: Revalidate[T] | None = None,
     ) -> Entry[T]:
         """Read a value, or load and store it, and tell its age and its time to live.
 
@@ -242,6 +264,7 @@ class Cache(Generic[T]):
             loader: As for `get_or_set`.
             ttl: As for `get_or_set`.
             mode: As for `get_or_set`.
+            revalidate: As for `get_or_set`.
 
         Returns:
             The entry, as Redis has it after the load. A value that was not stored (deleted
@@ -255,26 +278,36 @@ class Cache(Generic[T]):
         """
         loaded = False
 
-        async def load() -> T:
+        async def load() -> T | Loaded[T]:
             nonlocal loaded
+            value = await loader()
             loaded = True
-            return await loader()
+            return value
 
-        value = await self.get_or_set(key, load, ttl=ttl, mode=mode)
+        async def ask(old: T) -> T | Loaded[T] | NotModified:
+            nonlocal loaded
+            value = await cast("Revalidate[T]", revalidate)(old)
+            loaded = True
+            return value
+
+        value = await self.get_or_set(
+            key, load, ttl=ttl, mode=mode, revalidate=ask if revalidate else None
+        )
         if self._mode(mode) in _READING:
             entry = await self._entry(self._key(key))
             if entry is not None:
-                return replace(entry, source="loader") if loaded else entry
+                return replace(entry, source="loader") if loaded and not entry.stale else entry
         source = "loader" if loaded else "redis"
         return Entry(value=value, age=0.0, ttl=0.0, fresh_for=0.0, stale=False, source=source)
 
     async def get_or_set(
         self,
         key: Key,
-        loader: Callable[[], Awaitable[T]],
+        loader: Loader[T],
         *,
         ttl: float | timedelta | None = None,
         mode: CacheMode | None = None,
+        revalidate: Revalidate[T] | None = None,
     ) -> T:
         """Read a value, or load and store it; many callers share one load.
 
@@ -285,12 +318,17 @@ class Cache(Generic[T]):
 
         Args:
             key: The value's key.
-            loader: Called without arguments when there is no value. None is a value, too.
+            loader: Called without arguments when there is no value. None is a value, too; `Loaded`
+                is one with a time to live of its own.
             ttl: Seconds or timedelta for this value; None: the cache's.
             mode: As if in `with cache_mode(mode):`; a scope that disables the cache is stronger.
+            revalidate: Called instead of the loader where a value is there that is past its time,
+                or due for an early refresh, with that value. May return `NOT_MODIFIED`, which keeps
+                it for another TTL.
 
         Returns:
-            The stored value, or the loader's.
+            The stored value, or the loader's. A stale one where the policy allows it: within
+            `stale_while_revalidate`, and within `stale_if_error` if the load fails.
 
         Raises:
             ConfigError: A key, TTL or mode that cannot be one.
@@ -300,11 +338,13 @@ class Cache(Generic[T]):
             CodecError: The loader's value cannot be encoded as the cache's type.
             BackendUnavailable: Redis is out of reach, with `on_unavailable="raise"`.
             BackendTimeout: The same, where it did not answer.
-            Exception: Whatever the loader raises, to all who share the load.
+            Exception: Whatever the loader raises, to all who share the load and have no stale
+                value to fall back on.
 
         Redis:
             Hit: GET. Miss: GET, EVALSHA claim, EVALSHA fill. Waiting: GET, EVALSHA claim, one
-            tracked read, and one more for each push.
+            tracked read, and one more for each push. A refresh in the background: EVALSHA claim
+            and fill; or EVALSHA defer, if it fails.
         """
         name = self._key(key)
         lifetime = None if ttl is None else self._store.checked(milliseconds(ttl, "ttl"))
@@ -328,17 +368,22 @@ class Cache(Generic[T]):
                         self._counters.hits += 1
                         return value
                 else:
-                    found = self._store.judge(name, raw)
-                    if found.found is Found.VALUE:  # and no hit: it is None, or has sections
-                        value = self._unload(name, Landed(found.payload))
-                        if value is not MISSING:
-                            self._counters.hits += 1
-                            return value
-                        found = dead(raw or b"", "")
+                    value, found = self._examine(name, raw)
+                    if value is not MISSING:
+                        if found.due:
+                            begin_refresh(
+                                self._store,
+                                name,
+                                loader,
+                                ttl=lifetime,
+                                verdict=found,
+                                revalidate=revalidate,
+                            )
+                        return value
             if not missed:
                 missed = True
                 self._counters.misses += 1
-            landed = await self._fly(name, loader, lifetime, found)
+            landed = await self._fly(name, loader, lifetime, found, revalidate)
             if landed is not None:
                 value = self._unload(name, landed)
                 if value is not MISSING:
@@ -346,7 +391,7 @@ class Cache(Generic[T]):
 
     def cached(
         self, template: str, *, ttl: float | timedelta | None = None, ignore: Collection[str] = ()
-    ) -> Callable[[Callable[P, Coroutine[Any, Any, T]]], Cached[P, T]]:
+    ) -> Callable[[Callable[P, Coroutine[Any, Any, T | Loaded[T]]]], Cached[P, T]]:
         """Keep the results of an async function: `@users.cached("{user_id}")`.
 
         Args:
@@ -371,15 +416,16 @@ class Cache(Generic[T]):
     async def refresh(
         self,
         key: Key,
-        loader: Callable[[], Awaitable[T]],
+        loader: Loader[T],
         *,
         ttl: float | timedelta | None = None,
     ) -> T:
         """Load a value now and store it over what is there; never a value loaded before.
 
         Calls for one key that begin before a load share it. While it runs, other readers wait for
-        it. Deletes and writes are stronger: what they revoke is not stored. If the loader fails,
-        there is no value any more.
+        it; where the cache keeps stale values they are served the old one, for as long as they
+        would be anyway. Deletes and writes are stronger: what they revoke is not stored. If the
+        loader fails, there is no value any more, except where stale ones are kept.
 
         Args:
             key: The value's key.
@@ -401,7 +447,7 @@ class Cache(Generic[T]):
     async def _led(
         self,
         key: Key,
-        loader: Callable[[], Awaitable[T]],
+        loader: Loader[T],
         ttl: float | timedelta | None,
         mode: CacheMode | None,
     ) -> T:
@@ -410,7 +456,7 @@ class Cache(Generic[T]):
         lifetime = None if ttl is None else self._store.checked(milliseconds(ttl, "ttl"))
         if self._mode(mode) != "refresh":
             self._counters.bypassed += 1
-            return await loader()
+            return unwrapped(await loader(), lifetime, self._store.checked)[0]
         while True:
             value = self._unload(name, await reload(self._store, name, loader, lifetime))
             if value is not MISSING:
@@ -445,9 +491,10 @@ class Cache(Generic[T]):
     async def _fly(
         self,
         name: str,
-        loader: Callable[[], Awaitable[T]],
+        loader: Loader[T],
         ttl: int | None,
         verdict: Verdict,
+        revalidate: Revalidate[T] | None,
     ) -> Landed[T] | None:
         """Join the key's flight or begin one, and wait for it; None: start over."""
         if verdict.found is Found.ERROR and verdict.visible:
@@ -455,7 +502,9 @@ class Cache(Generic[T]):
         flights = self._store.flights
         flight = flights.get(name)
         if flight is None or not flight.lives:
-            flight = Flight(self._store, name, loader, ttl=ttl, verdict=verdict)
+            flight = Flight(
+                self._store, name, loader, ttl=ttl, verdict=verdict, revalidate=revalidate
+            )
             landing = flight.join()
             task = self._client.supervisor.start(flight.run(), name=f"millpond load {name}")
             task.add_done_callback(flight.ended)
@@ -465,14 +514,23 @@ class Cache(Generic[T]):
             raise LoadDeadlock(name)
         else:
             landing = flight.join()
+        answer: Awaitable[Landed[T] | StartOver] = landing
+        if verdict.fallback:
+            answer = fallen_back(flight, landing, verdict, self._store.stale_after)
         here = current.get()
         if here is None:
-            return _landed(await landing)
+            return self._landed(await answer)
         here.wait_for(flight)
         try:
-            return _landed(await landing)
+            return self._landed(await answer)
         finally:
             here.waited_for(flight)
+
+    def _landed(self, answer: Landed[T] | StartOver) -> Landed[T] | None:
+        if not isinstance(answer, Landed):
+            return None
+        self._counters.stale += answer.stale
+        return answer
 
     def _unload(self, name: str, landed: Landed[T]) -> T | Missing:
         """Take a caller's own copy from what a flight brought."""
@@ -711,6 +769,34 @@ class Cache(Generic[T]):
             raise InvalidationPending(tuple(names), reason)
         return not reason
 
+    async def expire(self, *keys: Key) -> bool:
+        """Make values stale now: the next reader is still given the old one, and has it refreshed.
+
+        For writes of which readers may see the old value a moment longer: it spares them the wait
+        that `delete` costs the next of them. Loads and refreshes under way are revoked, as by
+        `delete`, so that nothing read before this call is stored as fresh. Where the cache keeps no
+        stale values (`stale_while_revalidate`, `stale_if_error`) it is `delete`; so it is of what
+        is no value: a lease, an error, and of a write mark.
+
+        Args:
+            keys: Their keys; absent ones are fine.
+
+        Returns:
+            As `delete`: True if Redis acknowledged. What it did not acknowledge is kept and sent
+            again.
+
+        Raises:
+            ConfigError: A key that cannot be one; nothing was expired.
+            InvalidationPending: Redis did not acknowledge, with `on_unconfirmed="raise"`.
+
+        Redis:
+            EVALSHA delete for each key, pipelined; with `expire.lua` in front of it.
+        """
+        names = [self._key(key) for key in keys]
+        if not names or self._unused():
+            return True
+        return await self._confirmed(names, self._store.expire(names))
+
     def writing(self, *keys: Key) -> Writing[T]:
         """Mark keys as being written for as long as a block runs: commit inside it.
 
@@ -765,7 +851,3 @@ class Cache(Generic[T]):
     def statistics(self) -> CacheStatistics:
         """Counters of this process since the cache was made."""
         return self._counters.frozen(len(self._store.flights))
-
-
-def _landed(answer: Landed[T] | StartOver) -> Landed[T] | None:
-    return answer if isinstance(answer, Landed) else None

@@ -23,6 +23,8 @@ caller came*. A caller can come at any moment of the flight, so every result is 
   the late are its successor and not its rivals: one running load per key and process.
 - A loader's exception goes to everyone: it is no value, so it cannot be stale. A failing loader
   fails N callers in one load time, not N.
+- A value that was *claimed in place*, to be refreshed (`stale.py`), changes none of this: its
+  generation is the claim's, so a fill that is accepted proves as much as one over a lease.
 
 Other processes learn of a failure by an error entry with the lease's generation: those who waited
 for that generation raise `RemoteLoadError`; to others it is a miss unless `error_ttl` is set.
@@ -34,24 +36,27 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
-from millpond.cache.decision import ABSENT, Found, Verdict
+from millpond.cache.decision import Found, Verdict
+from millpond.cache.loaded import NOT_MODIFIED, unwrapped
 from millpond.cache.waiting import Waiter, current
-from millpond.core.entry import new_generation, pack_error
+from millpond.core.entry import Unreadable, new_generation, pack_error
 from millpond.errors import (
     BackendError,
     BackendTimeout,
     BackendUnavailable,
     ClosedError,
+    ConfigError,
     LoadTimeout,
     MillpondError,
     RemoteLoadError,
     ReplyError,
 )
-from millpond.events import FillRefused, LoadFailed, LoadFinished, LoadUnleased
+from millpond.events import FillRefused, LoadFailed, LoadFinished, LoadUnleased, RefreshFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable
 
+    from millpond.cache.loaded import Loaded, Loader, NotModified, Revalidate
     from millpond.cache.store import Store
 
 __all__ = ["START_OVER", "Flight", "Landed", "StartOver"]
@@ -77,11 +82,14 @@ class Landed(Generic[T]):
     alter what another was given.
     """
 
-    __slots__ = ("_value", "has_value", "payload")
+    __slots__ = ("_value", "has_value", "payload", "stale")
 
-    def __init__(self, payload: bytes | None, value: T | StartOver = START_OVER) -> None:
+    def __init__(
+        self, payload: bytes | None, value: T | StartOver = START_OVER, *, stale: bool = False
+    ) -> None:
         """Keep the encoded value (None: the value is None) and perhaps the object."""
         self.payload = payload
+        self.stale = stale
         self.has_value = value is not START_OVER
         self._value = value
 
@@ -100,20 +108,23 @@ class Flight(Waiter, Generic[T]):
         "_key",
         "_loader",
         "_loop",
+        "_revalidate",
         "_store",
         "_ttl",
         "_verdict",
         "_waiters",
+        "load_failed",
     )
 
     def __init__(
         self,
         store: Store[T],
         key: str,
-        loader: Callable[[], Awaitable[T]],
+        loader: Loader[T],
         *,
         ttl: int | None,
         verdict: Verdict,
+        revalidate: Revalidate[T] | None = None,
     ) -> None:
         """Prepare; `run` flies.
 
@@ -122,9 +133,15 @@ class Flight(Waiter, Generic[T]):
             key: The Redis key.
             loader: Asked for the value, once.
             ttl: Milliseconds that the value may live; None: as the cache has it.
-            verdict: What the first caller found instead of a value.
+            verdict: What the first caller found instead of a fresh value.
+            revalidate: Asked instead of the loader, where there is a value to be refreshed.
+
+        Attributes:
+            load_failed: Whether it was the loader that failed, or ran too long.
         """
         super().__init__()
+        self.load_failed = False
+        self._revalidate = revalidate
         self._store = store
         self._key = key
         self._loader = loader
@@ -179,8 +196,8 @@ class Flight(Waiter, Generic[T]):
             self._mark()
             try:
                 found = await store.claim(self._key, generation, seen)
-                if found is None:
-                    await self._lead(generation)
+                if found is None or found.found is Found.OURS:
+                    await self._lead(generation, None if found is None else verdict)
                     return
                 if found.found is Found.LEASE and not waited:
                     waited = True
@@ -212,27 +229,32 @@ class Flight(Waiter, Generic[T]):
             None: this flight has landed. Otherwise what is left to claim, to load past, or, past
             `give_up`, to wait for no longer.
         """
-        if verdict.found is not Found.LEASE:
+        if not self._is_loading(verdict):
             return self._take(verdict)
         self._expected.add(verdict.generation)
         async with self._store.client.watch(self._key, before_read=self._mark) as watch:
             while True:
                 verdict = self._store.judge(self._key, watch.value)
-                if verdict.found is not Found.LEASE:
+                if not self._is_loading(verdict):
                     return self._take(verdict)
                 self._expected.add(verdict.generation)
                 now = self._loop.time()
                 if now >= give_up:
                     return verdict
-                ends = give_up if watch.expires is None else watch.expires + _LATE
+                expires = now + verdict.left if verdict.left else watch.expires
+                ends = give_up if expires is None else expires + _LATE
                 if now >= ends:
-                    return ABSENT  # expiries are pushed late: ask by claiming
+                    return verdict  # expiries are pushed late: ask by claiming
                 await watch.changed(min(ends, give_up) - now)
+
+    def _is_loading(self, verdict: Verdict) -> bool:
+        """Tell whether somebody else's load is to be waited for."""
+        return verdict.found is Found.LEASE
 
     def _take(self, verdict: Verdict) -> Verdict | None:
         """Land with what was read, if it is a result."""
         if verdict.found is Found.VALUE:
-            self._land(Landed(verdict.payload), self._cut)
+            self._land(Landed(verdict.payload, stale=verdict.stale), self._cut)
             return None
         if verdict.found is Found.ERROR and (
             verdict.visible or verdict.generation in self._expected
@@ -240,8 +262,8 @@ class Flight(Waiter, Generic[T]):
             raise RemoteLoadError(self._key, verdict.type_name)
         return verdict
 
-    async def _lead(self, generation: bytes) -> None:
-        """Load under our lease, and fill."""
+    async def _lead(self, generation: bytes, kept: Verdict | None = None) -> None:
+        """Load under our claim, and fill; `kept` is the value that we have claimed in place."""
         store = self._store
         lease = store.keep(self._key, generation)
         before_load = len(self._waiters)
@@ -249,24 +271,27 @@ class Flight(Waiter, Generic[T]):
         took = 0.0
         try:
             try:
-                value = await self._load()
+                result = await self._load(kept)
             finally:
                 took = self._loop.time() - started
                 lease.stop()
-            payload = store.encode(value)
-            entry, ttl = store.entry(generation, payload, self._ttl, took)
+            landed, lifetime = self._landed(result, kept)
+            entry, ttl = store.entry(generation, landed.payload, lifetime, took)
             # From here the fill is on its way: whoever comes now begins anew.
             self._leave()
             stored = await self._fill(generation, entry, ttl)
         except Exception as error:  # noqa: BLE001  (handed to every caller)
             self._fail(error)
-            await self._publish(generation, error, took)
+            if kept is None:
+                await self._publish(generation, error, took)
+            else:
+                await self._defer(generation, error)
             return
         except BaseException:  # cancelled, or worse: nobody need wait for the lease's end
             store.release(self._key, generation)
             raise
         everyone = len(self._waiters)
-        self._land(Landed(payload, value), everyone if stored else before_load)
+        self._land(landed, everyone if stored else before_load)
         if stored:
             store.client.emit(LoadFinished(key=self._key, seconds=took))
 
@@ -302,17 +327,61 @@ class Flight(Waiter, Generic[T]):
         except BackendError as problem:
             store.client.emit(FillRefused(key=self._key, reason=f"unavailable: {problem}"))
 
+    async def _defer(self, generation: bytes, error: Exception) -> None:
+        """Leave the value that we have claimed, and tell the fleet when to try again."""
+        store = self._store
+        try:
+            kept = await store.defer(self._key, generation)
+        except BackendError:
+            return  # the claim ends by itself
+        if kept:
+            store.counters.kept += 1
+            store.client.emit(
+                RefreshFailed(
+                    key=self._key,
+                    type_name=type(error).__qualname__,
+                    retry_after=store.staleness.retry / 1000,
+                )
+            )
+
     async def _load_unleased(self, reason: str) -> None:
         """Load for those who are here already, and store nothing."""
         store = self._store
         store.counters.unleased_loads += 1
         store.client.emit(LoadUnleased(key=self._key, reason=reason))
         before_load = len(self._waiters)
-        value = await self._load()
-        payload = store.encode(value)
-        self._land(Landed(payload, value), before_load)
+        landed, _ = self._landed(await self._load(None), None)
+        self._land(landed, before_load)
 
-    async def _load(self) -> T:
+    def _landed(
+        self, result: T | Loaded[T] | NotModified, kept: Verdict | None
+    ) -> tuple[Landed[T], int | None]:
+        """Make of what the loader returned something to give and to store, for so long."""
+        if result is NOT_MODIFIED:
+            if kept is None or self._revalidate is None:
+                raise ConfigError(
+                    f"the loader for {self._key!r} returned NOT_MODIFIED, and was given no value "
+                    "that it could be said of; only what is passed as revalidate= may return it"
+                )
+            return Landed(kept.payload), self._ttl
+        store = self._store
+        value, ttl = unwrapped(cast("T | Loaded[T]", result), self._ttl, store.checked)
+        return Landed(store.encode(value), value), ttl
+
+    def _ask(self, kept: Verdict | None) -> Awaitable[T | Loaded[T] | NotModified]:
+        """Call the loader, or show it the value that is there."""
+        if kept is None or self._revalidate is None:
+            return self._loader()
+        try:
+            old = cast(
+                "T", None if kept.payload is None else self._store.codec.decode(kept.payload)
+            )
+        except Unreadable as problem:
+            self._store.unreadable(self._key, problem.reason)
+            return self._loader()
+        return self._revalidate(old)
+
+    async def _load(self, kept: Verdict | None) -> T | Loaded[T] | NotModified:
         store = self._store
         store.counters.loads += 1
         started = self._loop.time()
@@ -321,7 +390,7 @@ class Flight(Waiter, Generic[T]):
         abandon = self._loop.call_later(store.load_timeout + _GRACE, self._abandon)
         try:
             async with limit:
-                return await self._loader()
+                return await self._ask(kept)
         except TimeoutError as error:
             self._failed(error, started)
             if limit.expired():
@@ -345,9 +414,11 @@ class Flight(Waiter, Generic[T]):
     def _abandon(self) -> None:
         """Answer the callers of a loader that will not be cancelled; it goes on, for nobody."""
         self._leave()
+        self.load_failed = True
         self._fail(LoadTimeout(self._key, self._store.load_timeout))
 
     def _failed(self, error: BaseException, started: float) -> None:
+        self.load_failed = True
         self._store.counters.load_failures += 1
         self._store.client.emit(
             LoadFailed(

@@ -7,14 +7,25 @@ from __future__ import annotations
 
 import asyncio
 import random
+import struct
 import time
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from millpond.cache.decision import Found, Seen, Verdict, judge
+from millpond.cache.decision import Found, Seen, Verdict, judge, stands
 from millpond.cache.policy import CachePolicy, zero_or_seconds
+from millpond.cache.staleness import Soft, Staleness, Standing, standing
 from millpond.cache.statistics import Counters
 from millpond.core.durations import milliseconds, seconds
-from millpond.core.entry import new_generation, pack_lease, pack_mark, pack_value
+from millpond.core.entry import (
+    IS_SOFT,
+    NO_ERA,
+    SOFT_SIZE,
+    hit_prefix,
+    new_generation,
+    pack_lease,
+    pack_mark,
+    pack_value,
+)
 from millpond.core.journal import First, Invalidation
 from millpond.core.scripts import Script
 from millpond.errors import BackendError, ClosedError, ConfigError, ReplyError
@@ -35,18 +46,25 @@ __all__ = ["NO_VALUE", "Lease", "Store", "cannot_write"]
 
 T = TypeVar("T")
 
-_CLAIM = Script.load("millpond.cache", "claim", after=("writers",))
-_FILL = Script.load("millpond.cache", "fill")
-_RENEW = Script.load("millpond.cache", "renew")
-_RELEASE = Script.load("millpond.cache", "release")
+_CLAIM = Script.load("millpond.cache", "claim", after=("writers", "soft"))
+_FILL = Script.load("millpond.cache", "fill", after=("soft",))
+_RENEW = Script.load("millpond.cache", "renew", after=("soft",))
+_RELEASE = Script.load("millpond.cache", "release", after=("soft",))
+_DEFER = Script.load("millpond.cache", "defer", after=("soft",))
+_EXPIRE = Script.load("millpond.cache", "delete", after=("writers", "soft", "expire"))
 _DELETE = Script.load("millpond.cache", "delete", after=("writers",))
 _STORE = Script.load("millpond.cache", "store", after=("writers",))
 _MARK = Script.load("millpond.cache", "mark", after=("writers",))
 _LEAVE = Script.load("millpond.cache", "leave", after=("writers",))
-_TOUCH = Script.load("millpond.cache", "touch")
+_TOUCH = Script.load("millpond.cache", "touch", after=("soft",))
 
 NO_VALUE = -2  # what the touch script says
 _WITHOUT_MEMORY = 2  # what the delete script says
+_IN_PLACE = 2  # what the claim script says
+_OURS = Verdict(Found.OURS)
+_LONGEST_SOFT = 2**32  # milliseconds: what the header has room for
+_DEFAULT_RETRY = 1000  # milliseconds
+_SOFT = struct.Struct(">HIeII")  # created (high, low), load, soft, refresh
 # The server is there and refuses to write: the same to a reader as if it were gone.
 _CANNOT_WRITE = frozenset(("OOM", "MISCONF", "BUSY", "NOREPLICAS"))
 
@@ -88,6 +106,20 @@ class Store(Generic[T]):
         self._lease_ms = milliseconds(policy.lease_ttl, "lease_ttl")
         self.write_ms = milliseconds(policy.write_timeout, "write_timeout")
         self._jitter = _milliseconds_or_zero(policy.jitter, "jitter")
+        retry = policy.stale_retry
+        self.staleness = Staleness(
+            while_revalidate=_milliseconds_or_zero(
+                policy.stale_while_revalidate, "stale_while_revalidate"
+            ),
+            if_error=_milliseconds_or_zero(policy.stale_if_error, "stale_if_error"),
+            retry=_DEFAULT_RETRY if retry is None else milliseconds(retry, "stale_retry"),
+            early=policy.early_refresh or 0.0,
+        )
+        patience = policy.stale_after
+        self.stale_after = None if patience is None else seconds(patience, "stale_after")
+        self._soft = self.staleness.wanted
+        self._soft_prefix = hit_prefix(version, codec.fingerprint, NO_ERA, flags=IS_SOFT)
+        self._ahead = 0.0  # milliseconds by which our clock is ahead of the server's
         self._ttl = self.checked(ttl)
         none_ttl = policy.none_ttl
         self._none_ttl = (
@@ -105,6 +137,11 @@ class Store(Generic[T]):
                 f"jitter={self._jitter / 1000:g} s is not below the TTL of {ttl / 1000:g} s: "
                 "entries would live for no time; lower CachePolicy(jitter=...)"
             )
+        if self._soft and ttl + self.staleness.kept >= _LONGEST_SOFT:
+            raise ConfigError(
+                f"a TTL of {ttl / 1000:g} s and then {self.staleness.kept / 1000:g} s of staleness "
+                "are more than 49 days, the longest that a value with both can live; lower one"
+            )
         return ttl
 
     def lifetime(self, payload: bytes | None, ttl: int | None) -> int:
@@ -121,6 +158,7 @@ class Store(Generic[T]):
         self, generation: bytes, payload: bytes | None, ttl: int | None, took: float = 0.0
     ) -> tuple[bytes, int]:
         """Make an entry's bytes and its time to live."""
+        lifetime = self.lifetime(payload, ttl)
         raw = pack_value(
             generation,
             self.version,
@@ -128,8 +166,9 @@ class Store(Generic[T]):
             payload,
             created_ms=time.time_ns() // 1_000_000,
             load_ms=took * 1000,
+            soft_ms=lifetime if self._soft else None,
         )
-        return raw, self.lifetime(payload, ttl)
+        return raw, lifetime + self.staleness.kept
 
     def encode(self, value: T) -> bytes | None:
         """Encode a value; None needs no bytes.
@@ -139,9 +178,23 @@ class Store(Generic[T]):
         """
         return None if value is None else self.codec.encode(value)
 
+    def fresh(self, raw: bytes | None) -> bytes | None:
+        """Return the payload of a value that may be served stale one day, and needs nothing now.
+
+        What `judge` would say of it, in a third of the time: every hit of such a cache asks.
+        """
+        if raw is None or not raw.startswith(self._soft_prefix) or len(raw) < SOFT_SIZE:
+            return None
+        high, low, load, soft, refresh = _SOFT.unpack_from(raw, 25)
+        value = Soft(high << 32 | low, load if load >= 0 else 0.0, soft, refresh, failed=False)
+        stand, _ = standing(self.staleness, value, ahead=self._ahead)
+        return raw[SOFT_SIZE:] if stand is Standing.FRESH else None
+
     def judge(self, key: str, raw: bytes | None) -> Verdict:
         """Judge what is under a key, and tell of what should not be there."""
         verdict = judge(raw, version=self.version, fingerprint=self.fingerprint)
+        if verdict.soft is not None:
+            verdict = stands(verdict, *standing(self.staleness, verdict.soft, ahead=self._ahead))
         if verdict.found is Found.DEAD:
             self.unreadable(key, verdict.reason)
         return verdict
@@ -171,7 +224,8 @@ class Store(Generic[T]):
         """Put our lease where nothing is, or what was seen dead; None: done.
 
         Returns:
-            None, or what is there instead.
+            None; or what is there instead; or a verdict of `Found.OURS`, where the value that was
+            seen has been claimed in place.
 
         Redis: one EVALSHA.
         """
@@ -179,14 +233,32 @@ class Store(Generic[T]):
         reply = await self.client.run(
             _CLAIM, keys=[key], args=[lease, self._lease_ms, *seen.args()]
         )
-        return None if reply[0] == 1 else self.judge(key, reply[1])
+        if reply[0]:
+            return _OURS if reply[0] == _IN_PLACE else None
+        verdict = self.judge(key, reply[1])
+        if len(reply) > 3 and verdict.soft is not None and not verdict.left:
+            # By our clock that claim is over, and by the server's it is not: ours is ahead, and we
+            # would ask again and again.
+            soft = verdict.soft
+            left = soft.refresh - (time.time() * 1000 - soft.created)
+            self._ahead = max(self._ahead, reply[3] - left)
+            verdict = self.judge(key, reply[1])
+        return verdict
 
     async def fill(self, key: str, generation: bytes, entry: bytes, ttl: int) -> bool:
-        """Replace our lease by an entry, if it is still there.
+        """Replace our lease, or the value that we claimed in place, by an entry, if still there.
 
         Redis: one EVALSHA.
         """
         return bool(await self.client.run(_FILL, keys=[key], args=[generation, entry, ttl]))
+
+    async def defer(self, key: str, generation: bytes) -> bool:
+        """Leave the value that we claimed in place, since its load has failed, if still there.
+
+        Redis: one EVALSHA.
+        """
+        args = [generation, self.staleness.retry]
+        return bool(await self.client.run(_DEFER, keys=[key], args=args))
 
     def store(self, key: str, payload: bytes | None, ttl: int | None) -> asyncio.Future[int]:
         """Put a value over whatever is there; 0: a newer version's, or a write mark.
@@ -203,6 +275,18 @@ class Store(Generic[T]):
         """
         first = First(_DELETE, (), self._deleted)
         return self.client.invalidate([Invalidation(_DELETE, (name,), (), first) for name in names])
+
+    def expire(self, names: list[str]) -> asyncio.Future[str]:
+        """Make what is under these keys stale, where stale values are kept; as `delete` otherwise.
+
+        Redis: one EVALSHA for each.
+        """
+        if not self.staleness.kept:
+            return self.delete(names)
+        first = First(_EXPIRE, (new_generation(),), self._deleted)
+        return self.client.invalidate(
+            [Invalidation(_EXPIRE, (name,), first.args, first) for name in names]
+        )
 
     def _deleted(self, name: str, reply: int) -> None:
         if reply == _WITHOUT_MEMORY:
@@ -266,7 +350,8 @@ class Store(Generic[T]):
         Redis: one EVALSHA.
         """
         kind = pack_mark(b"", self.version, self.fingerprint)[5:11]
-        return self.client.run(_TOUCH, keys=[key], args=[kind, "" if ttl is None else ttl])
+        times = ("", "") if ttl is None else (ttl + self.staleness.kept, ttl)
+        return self.client.run(_TOUCH, keys=[key], args=[kind, *times])
 
     def release(self, key: str, generation: bytes) -> None:
         """Give up our lease, without waiting; a lost command costs the lease's time."""

@@ -1,0 +1,78 @@
+"""What a loader may say besides a value: how long to keep it, or that the old one still holds."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar, cast
+
+from millpond.core.durations import milliseconds
+from millpond.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from datetime import timedelta
+
+__all__ = ["NOT_MODIFIED", "Loaded", "Loader", "NotModified", "Revalidate", "unwrapped"]
+
+T = TypeVar("T")
+
+
+class NotModified(Enum):
+    """The type of `NOT_MODIFIED`; an enum, so that type checkers narrow on it."""
+
+    NOT_MODIFIED = "NOT_MODIFIED"
+
+    def __repr__(self) -> str:
+        """Show the name."""
+        return "NOT_MODIFIED"
+
+
+NOT_MODIFIED: Final = NotModified.NOT_MODIFIED
+"""What `revalidate` returns when the value that it was given is still right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded(Generic[T]):
+    """A loader's value, and what is to become of this one: `return Loaded(user, ttl=5)`.
+
+    Attributes:
+        value: The value.
+        ttl: Seconds or timedelta that it lives; None: as the call or the cache has it.
+        tags: Not yet: must be empty.
+    """
+
+    value: T
+    _: KW_ONLY
+    ttl: float | timedelta | None = None
+    tags: tuple[str, ...] = ()
+
+
+if TYPE_CHECKING:
+    Loader: TypeAlias = Callable[[], Awaitable[T | Loaded[T]]]
+    Revalidate: TypeAlias = Callable[[T], Awaitable[T | Loaded[T] | NotModified]]
+else:
+    Loader = Revalidate = Any
+
+
+def unwrapped(
+    result: T | Loaded[T], ttl: int | None, checked: Callable[[int], int]
+) -> tuple[T, int | None]:
+    """Return a loader's value, and the milliseconds that it may live.
+
+    Args:
+        result: What the loader returned.
+        ttl: Milliseconds for values that say nothing themselves.
+        checked: Refuses milliseconds that the cache cannot give.
+
+    Raises:
+        ConfigError: A TTL that cannot be one, or tags.
+    """
+    if not isinstance(result, Loaded):
+        return result, ttl
+    loaded = cast("Loaded[T]", result)
+    if loaded.tags:
+        raise ConfigError(f"Loaded(tags={loaded.tags!r}): this version has no tags yet")
+    if loaded.ttl is not None:
+        ttl = checked(milliseconds(loaded.ttl, "Loaded.ttl"))
+    return loaded.value, ttl
