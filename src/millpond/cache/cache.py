@@ -456,7 +456,7 @@ class Cache(Generic[T]):
         lifetime = None if ttl is None else self._store.checked(milliseconds(ttl, "ttl"))
         if self._mode(mode) != "refresh":
             self._counters.bypassed += 1
-            return unwrapped(await loader(), lifetime, self._store.checked)[0]
+            return unwrapped(name, await loader(), lifetime, self._store.checked)[0]
         while True:
             value = self._unload(name, await reload(self._store, name, loader, lifetime))
             if value is not MISSING:

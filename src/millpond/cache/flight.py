@@ -45,7 +45,6 @@ from millpond.errors import (
     BackendTimeout,
     BackendUnavailable,
     ClosedError,
-    ConfigError,
     LoadTimeout,
     MillpondError,
     RemoteLoadError,
@@ -357,15 +356,10 @@ class Flight(Waiter, Generic[T]):
         self, result: T | Loaded[T] | NotModified, kept: Verdict | None
     ) -> tuple[Landed[T], int | None]:
         """Make of what the loader returned something to give and to store, for so long."""
-        if result is NOT_MODIFIED:
-            if kept is None or self._revalidate is None:
-                raise ConfigError(
-                    f"the loader for {self._key!r} returned NOT_MODIFIED, and was given no value "
-                    "that it could be said of; only what is passed as revalidate= may return it"
-                )
+        if result is NOT_MODIFIED and kept is not None and self._revalidate is not None:
             return Landed(kept.payload), self._ttl
         store = self._store
-        value, ttl = unwrapped(cast("T | Loaded[T]", result), self._ttl, store.checked)
+        value, ttl = unwrapped(self._key, result, self._ttl, store.checked)
         return Landed(store.encode(value), value), ttl
 
     def _ask(self, kept: Verdict | None) -> Awaitable[T | Loaded[T] | NotModified]:

@@ -56,20 +56,30 @@ else:
 
 
 def unwrapped(
-    result: T | Loaded[T], ttl: int | None, checked: Callable[[int], int]
+    key: str,
+    result: T | Loaded[T] | NotModified,
+    ttl: int | None,
+    checked: Callable[[int], int],
 ) -> tuple[T, int | None]:
     """Return a loader's value, and the milliseconds that it may live.
 
     Args:
+        key: For messages.
         result: What the loader returned.
         ttl: Milliseconds for values that say nothing themselves.
         checked: Refuses milliseconds that the cache cannot give.
 
     Raises:
-        ConfigError: A TTL that cannot be one, or tags.
+        ConfigError: A TTL that cannot be one; tags; or `NOT_MODIFIED`, where there was nothing that
+            it could be said of.
     """
+    if result is NOT_MODIFIED:
+        raise ConfigError(
+            f"the loader for {key!r} returned NOT_MODIFIED, and was given no value that it could "
+            "be said of; only what is passed as revalidate= may return it"
+        )
     if not isinstance(result, Loaded):
-        return result, ttl
+        return cast("T", result), ttl
     loaded = cast("Loaded[T]", result)
     if loaded.tags:
         raise ConfigError(f"Loaded(tags={loaded.tags!r}): this version has no tags yet")
