@@ -322,7 +322,7 @@ def test_a_claim_in_place_by_any_generation_takes_the_value_from_another_load() 
 
 def test_a_stale_value_given_to_all_who_share_the_load_is_what_a_delete_has_removed() -> None:
     bounds = Bounds(readers=(2, 0), starts=2, writes=1, failures=1, stale=True)
-    story = ("wants a load", "DEL removes stale version 0", "a caller starts (must see 1)")
+    story = ("get finds stale version 0", "DEL removes stale version 0", "starts", "wants a load")
     story += ("get's reply: nothing", "the loader raises")
     breaks(Rules(shared_fallback=True), bounds, "freshness", *story)
 
