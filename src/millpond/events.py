@@ -91,11 +91,14 @@ class LoadFailed(Event, frozen=True, kw_only=True):
 
 
 class RefreshFailed(Event, frozen=True, kw_only=True):
-    """A load failed, and the value that it should have replaced stays, to be served stale."""
+    """A load failed, and the value that it should have replaced stays, to be served stale.
+
+    Or Redis refused to let it be claimed: then the next reader tries again.
+    """
 
     key: str
     type_name: str
-    retry_after: float  # seconds in which nobody tries again
+    retry_after: float  # seconds in which nobody in the fleet tries again
 
 
 class LoadUnleased(Event, frozen=True, kw_only=True):

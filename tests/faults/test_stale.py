@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from millpond import MISSING, CachePolicy
-from millpond.events import DeleteUnconfirmed, FillRefused
+from millpond.events import DeleteUnconfirmed, FillRefused, RefreshFailed
 from tests.support.fleet import Member, Source, ask, until
 from tests.support.servers import Server
 
@@ -223,6 +223,7 @@ async def test_full_server_serves_what_is_stale_and_refreshes_nothing(own: Serve
         assert await ask(one, source.load) == 1
         await at_rest(one)
         assert source.calls == 1
+        assert [event.type_name for event in one.told(RefreshFailed)] == ["ReplyError"]
         assert await one.cache.get(1) == 1
         # An expire that cannot be noted in the value removes it: it may, and must not be lost.
         assert await one.cache.expire(1)

@@ -176,12 +176,17 @@ class Contract:
         assert await self.claim(client, how="g") == [1]
         assert await client.call("GET", KEY) == LEASE
 
-    async def test_clock_of_whoever_stored_it_may_be_ahead_of_the_servers(
+    async def test_claim_of_what_was_stored_by_a_clock_far_ahead_keeps_nobody_out(
         self, client: Client
     ) -> None:
         await self.put(client, value(age=-HOUR))
         assert await self.claim(client) == [2]
         assert (await self.header(client)).refresh_ms == 1
+        lease = pack_lease(b"8 others", VERSION, TYPE)
+        again = await client.run(CLAIM, keys=[KEY], args=[lease, 3000, "s", OURS])
+        assert again == [2]
+        new = value(b"8 others", age=0)
+        assert await client.run(FILL, keys=[KEY], args=[b"8 others", new, 90_000]) == 1
 
     async def test_deadline_that_the_header_has_no_room_for_is_its_largest(
         self, client: Client
@@ -285,7 +290,8 @@ class Contract:
         assert after[17:25] != again[17:25]
 
     async def test_expire_removes_what_cannot_be_stale(self, client: Client) -> None:
-        for raw in (PLAIN, LEASE, b"foreign", NOT_CLAIMED["an error"], value()[:40]):
+        ahead = value(age=-HOUR)  # stored by a clock far ahead: it will not be stale for an hour
+        for raw in (PLAIN, LEASE, b"foreign", NOT_CLAIMED["an error"], value()[:40], ahead):
             await self.put(client, raw)
             assert await client.run(EXPIRE, keys=[KEY], args=[b"8 random"]) == 1
             assert await client.call("GET", KEY) is None

@@ -62,6 +62,11 @@ def test_value_that_is_being_refreshed_is_served_and_left_alone() -> None:
     assert standing(BOTH, claimed, CREATED + 313_000) == (Standing.STALE, 0)
 
 
+def test_claim_that_could_not_be_dated_keeps_nobody_out() -> None:
+    assert standing(BOTH, value(refresh=1), CREATED - 5000) == (Standing.FRESH, 0)
+    assert standing(BOTH, value(soft=0, refresh=1), CREATED) == (Standing.STALE, 0)
+
+
 def test_load_of_an_overdue_value_is_waited_for_while_its_claim_counts() -> None:
     claimed = value(refresh=403_000)
     assert standing(BOTH, claimed, CREATED + 400_000) == (Standing.OVERDUE, 3000)

@@ -1,7 +1,8 @@
 -- Make a value stale now, and revoke whatever load of it is under way.
 --
--- It stands before `delete.lua`, which removes what is no value that can be served stale; so it does
--- with the value itself where the server has no memory to write to it.
+-- It stands before `delete.lua`, which removes what is no value that can be served stale. It removes
+-- such a value, too, where the server has no memory to write to it, or a clock so far behind that the
+-- value has no age yet, and could not be said to be past anything.
 --
 -- KEYS[1]  the entry
 -- ARGV[1]  8 random bytes
@@ -11,7 +12,7 @@
 -- O(1), or O(n) in another program's structure. Safe to send again. The new generation is made of
 -- the old one, byte by byte, so that two runs never give one generation to two values.
 local head = soft_at(KEYS[1])
-if head ~= '' then
+if head ~= '' and age(head) >= 0 then
   local generation = {}
   for at = 1, 8 do
     local sum = string.byte(head, 17 + at) + string.byte(ARGV[1], at)

@@ -4,8 +4,9 @@
 -- 38-41 say until when, in milliseconds after it was created. The value stays readable. With flag 32
 -- nobody has it: the last load has failed, and those bytes say when to try again.
 --
--- Deadlines are set by this server's clock, against which no process can be wrong. What it says
--- before the value was created, by the clock of whoever stored it, counts as one millisecond after.
+-- Deadlines are set by this server's clock, by which all of them are compared. Where it is so far
+-- behind that of whoever stored the value that a deadline would come before the value, it is 1: the
+-- claim is noted, but keeps nobody out.
 local function number(bytes)
   local sum = 0
   for at = 1, #bytes do
@@ -47,7 +48,7 @@ end
 -- How many milliseconds somebody's claim of it still counts; 0: nobody's does.
 local function claimed_for(head)
   local ends = number(string.sub(head, 38, 41))
-  if ends == 0 or failed(head) then
+  if ends <= 1 or failed(head) then
     return 0
   end
   return math.max(0, ends - age(head))

@@ -25,12 +25,14 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from millpond.cache.decision import Found
-from millpond.cache.flight import START_OVER, Flight, Landed, StartOver
+from millpond.cache.flight import Flight, Landed
 from millpond.core.entry import new_generation
 from millpond.errors import BackendError, ClosedError, RemoteLoadError
+from millpond.events import RefreshFailed
 
 if TYPE_CHECKING:
     from millpond.cache.decision import Verdict
+    from millpond.cache.flight import StartOver
     from millpond.cache.loaded import Loader, Revalidate
     from millpond.cache.store import Store
 
@@ -53,8 +55,10 @@ class Refresh(Flight[T], Generic[T]):
         self._mark()
         try:
             found = await store.claim(self._key, generation, self._verdict.seen)
-        except BackendError:
+        except BackendError as error:
             self._start_over()  # the value is served as long as it can be
+            name = type(error).__qualname__
+            store.client.emit(RefreshFailed(key=self._key, type_name=name, retry_after=0.0))
             return
         if found is None or found.found is Found.OURS:
             store.counters.refreshes += 1
@@ -63,11 +67,7 @@ class Refresh(Flight[T], Generic[T]):
             self._start_over()  # somebody else refreshes it, or it is another value by now
 
     def _start_over(self) -> None:
-        self._leave()
-        waiters, self._waiters = self._waiters, []
-        for future in waiters:
-            if not future.done():
-                future.set_result(START_OVER)
+        self._land(Landed(None), 0)
 
 
 def begin_refresh(

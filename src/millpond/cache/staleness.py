@@ -38,7 +38,7 @@ class Soft(NamedTuple):
     created: int  # since the epoch
     load: float
     soft: int  # after created
-    refresh: int  # after created; 0: nobody has claimed it
+    refresh: int  # after created; 0: nobody has claimed it, 1: a claim that keeps nobody out
     failed: bool  # instead of being claimed, it waits until then for the next try
 
 
@@ -102,7 +102,7 @@ def standing(
         nobody's does.
     """
     age = (time.time() * 1000 if now is None else now) - value.created
-    left = value.refresh - (age - ahead) if value.refresh else 0.0
+    left = value.refresh - (age - ahead) if value.refresh > 1 else 0.0
     claimed = 0.0 if value.failed or left <= 0 else left
     past = age - value.soft
     if past < 0:
