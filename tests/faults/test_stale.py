@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from millpond import MISSING, CachePolicy
+from millpond.core.entry import pack_value
 from millpond.events import DeleteUnconfirmed, FillRefused, RefreshFailed
 from tests.support.fleet import Member, Source, ask, until
 from tests.support.servers import Server
@@ -142,6 +143,35 @@ async def test_overdue_value_of_a_killed_refresher_is_waited_for_and_loaded(
         assert source.calls == 2
 
 
+async def test_process_whose_clock_is_ahead_waits_for_a_claim_without_asking_again_and_again(
+    url: str, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Member[int](url, policy=CachePolicy(stale_if_error=600)) as one:
+        now = time.time
+        fingerprint = one.cache._store.fingerprint  # pyright: ignore[reportPrivateUsage]
+        claimed_ms = 1000  # by somebody who has been killed
+        raw = pack_value(
+            b"generate",
+            0,
+            fingerprint,
+            b"\x01",
+            created_ms=int(now() * 1000) - 100_000,
+            soft_ms=1000,
+            refresh_ms=100_000 + claimed_ms,
+        )
+        await one.client.call("SET", "t:n:1", raw, "PX", 60_000)
+        monkeypatch.setattr(time, "time", lambda: now() + 30)
+        server.execute("CONFIG", "RESETSTAT")
+        began, source = time.monotonic(), Source(2)
+        assert await ask(one, source.load) == 2
+        assert time.monotonic() - began > 0.9
+        called: dict[str, Any] = server.execute("INFO", "commandstats")
+        scripts = (
+            called["cmdstat_evalsha"]["calls"] + called.get("cmdstat_eval", {"calls": 0})["calls"]
+        )
+        assert scripts <= 8
+
+
 async def test_outage_of_the_source_costs_it_one_call_in_stale_retry(
     url: str, start: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
@@ -207,6 +237,7 @@ async def test_redis_that_restarts_empty_during_a_refresh_refuses_the_fill(own: 
         assert await ask(one, source.load) == 1
         await source.called(2)
         own.restart()
+        await until(lambda: one.client.statistics().reconnects)
         await until(lambda: one.client.statistics().state == "up")
         source.release()
         await at_rest(one)

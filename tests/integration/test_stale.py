@@ -168,6 +168,50 @@ async def test_refresh_of_a_process_that_ends_is_left_to_others(one: Member[int]
     assert source.calls == 3
 
 
+async def test_refresh_that_outlasts_its_lease_is_renewed_and_stays_the_only_one(url: str) -> None:
+    policy = CachePolicy(stale_while_revalidate=60, lease_ttl=0.1)
+    async with Member[int](url, policy=policy) as one, Member[int](url, policy=policy) as two:
+        source = Source(1)
+        await made_stale(one, source)
+        source.hold()
+        assert await ask(one, source.load) == 1
+        await source.called(2)
+        ends = time.monotonic() + 0.4  # four leases
+        while time.monotonic() < ends:
+            assert await ask(two, source.load) == 1
+        source.release()
+        await at_rest(one, two)
+        assert source.calls == 2
+        assert await two.cache.get(1) == 2
+
+
+async def test_call_of_refresh_waits_for_one_in_the_background_elsewhere_and_loads_anew(
+    one: Member[int], two: Member[int]
+) -> None:
+    source = Source(1)
+    await made_stale(one, source)
+    source.hold()
+    assert await ask(two, source.load) == 1
+    await source.called(2)
+    source.value = 3
+    anew = asyncio.create_task(one.cache.refresh(1, source.load))
+    await one.waiting()
+    assert source.calls == 2
+    assert await ask(one, source.load) == 1  # the old value is served meanwhile
+    source.release()
+    assert await anew == 3
+    await at_rest(one, two)
+    assert await one.cache.get(1) == 3
+
+
+async def test_call_of_refresh_that_fails_leaves_the_value(one: Member[int]) -> None:
+    await one.cache.set(1, 1)
+    with pytest.raises(LookupError):
+        await one.cache.refresh(1, fail)
+    assert await one.cache.get(1) == 1
+    assert one.cache.statistics().stale == 0
+
+
 async def test_cancelled_reader_leaves_the_refresh_alone(one: Member[int]) -> None:
     source = Source(1)
     await made_stale(one, source)

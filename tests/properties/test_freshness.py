@@ -28,6 +28,7 @@ STALE: dict[str, object] = {
     "stale_if_error": 2.0,
     "stale_retry": 0.01,
     "failures": 0.2,
+    "pause": 0.3,  # so that values live to be stale
 }
 COMMAND = [sys.executable, "-m", "tests.properties.worker"]
 
@@ -111,7 +112,7 @@ def test_fill_that_does_not_compare_is_caught(server: Server, tmp_path: Path) ->
 
 
 def test_refresh_that_stores_over_any_value_is_caught(server: Server, tmp_path: Path) -> None:
-    options = STALE | {"ttl": 0.2, "stale_while_revalidate": 2.0, "load_seconds": 0.1, "keys": 1}
+    options = STALE | {"stale_while_revalidate": 2.0, "load_seconds": 0.1, "keys": 1}
     histories = run(server, tmp_path, seconds=2.0, blind_refresh=True, **options)
     assert len(stale_reads(histories)) > 10
 

@@ -37,9 +37,9 @@ import time
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from millpond.cache.decision import Found, Verdict
-from millpond.cache.loaded import NOT_MODIFIED, unwrapped
+from millpond.cache.loaded import NOT_MODIFIED, asked, unwrapped
 from millpond.cache.waiting import Waiter, current
-from millpond.core.entry import Unreadable, new_generation, pack_error
+from millpond.core.entry import new_generation, pack_error
 from millpond.errors import (
     BackendError,
     BackendTimeout,
@@ -53,8 +53,6 @@ from millpond.errors import (
 from millpond.events import FillRefused, LoadFailed, LoadFinished, LoadUnleased, RefreshFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
-
     from millpond.cache.loaded import Loaded, Loader, NotModified, Revalidate
     from millpond.cache.store import Store
 
@@ -362,19 +360,6 @@ class Flight(Waiter, Generic[T]):
         value, ttl = unwrapped(self._key, result, self._ttl, store.checked)
         return Landed(store.encode(value), value), ttl
 
-    def _ask(self, kept: Verdict | None) -> Awaitable[T | Loaded[T] | NotModified]:
-        """Call the loader, or show it the value that is there."""
-        if kept is None or self._revalidate is None:
-            return self._loader()
-        try:
-            old = cast(
-                "T", None if kept.payload is None else self._store.codec.decode(kept.payload)
-            )
-        except Unreadable as problem:
-            self._store.unreadable(self._key, problem.reason)
-            return self._loader()
-        return self._revalidate(old)
-
     async def _load(self, kept: Verdict | None) -> T | Loaded[T] | NotModified:
         store = self._store
         store.counters.loads += 1
@@ -384,7 +369,7 @@ class Flight(Waiter, Generic[T]):
         abandon = self._loop.call_later(store.load_timeout + _GRACE, self._abandon)
         try:
             async with limit:
-                return await self._ask(kept)
+                return await asked(self._store, self._key, self._loader, self._revalidate, kept)
         except TimeoutError as error:
             self._failed(error, started)
             if limit.expired():

@@ -7,13 +7,17 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar, cast
 
 from millpond.core.durations import milliseconds
+from millpond.core.entry import Unreadable
 from millpond.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from datetime import timedelta
 
-__all__ = ["NOT_MODIFIED", "Loaded", "Loader", "NotModified", "Revalidate", "unwrapped"]
+    from millpond.cache.decision import Verdict
+    from millpond.cache.store import Store
+
+__all__ = ["NOT_MODIFIED", "Loaded", "Loader", "NotModified", "Revalidate", "asked", "unwrapped"]
 
 T = TypeVar("T")
 
@@ -53,6 +57,32 @@ if TYPE_CHECKING:
     Revalidate: TypeAlias = Callable[[T], Awaitable[T | Loaded[T] | NotModified]]
 else:
     Loader = Revalidate = Any
+
+
+def asked(
+    store: Store[T],
+    key: str,
+    loader: Loader[T],
+    revalidate: Revalidate[T] | None,
+    kept: Verdict | None,
+) -> Awaitable[T | Loaded[T] | NotModified]:
+    """Call the loader, or show the value that is there to whoever can tell whether it still holds.
+
+    Args:
+        store: Whose codec decodes it: a copy of its own.
+        key: The Redis key.
+        loader: Called where there is nothing to be shown, or nobody to show it to.
+        revalidate: Is shown it.
+        kept: The value, claimed in place.
+    """
+    if kept is None or revalidate is None:
+        return loader()
+    try:
+        old = None if kept.payload is None else store.codec.decode(kept.payload)
+    except Unreadable as problem:
+        store.unreadable(key, problem.reason)
+        return loader()
+    return revalidate(cast("T", old))
 
 
 def unwrapped(

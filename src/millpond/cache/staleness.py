@@ -27,9 +27,10 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Soft", "Staleness", "Standing", "standing"]
+__all__ = ["NEVER", "Soft", "Staleness", "Standing", "standing"]
 
-_NEVER = 40.0  # load times before the end: nobody draws a number as small as exp(-40)
+NEVER = 40.0
+"""Load times before the end at which nobody refreshes yet: none draws a number of exp(-40)."""
 
 
 class Soft(NamedTuple):
@@ -107,7 +108,7 @@ def standing(
     past = age - value.soft
     if past < 0:
         reach = value.load * staleness.early
-        if -past < reach * _NEVER and left <= 0 and -reach * math.log(1.0 - draw()) >= -past:
+        if -past < reach * NEVER and left <= 0 and -reach * math.log(1.0 - draw()) >= -past:
             return Standing.EARLY, claimed
         return Standing.FRESH, claimed
     if past < staleness.while_revalidate:

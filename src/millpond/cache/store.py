@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from millpond.cache.decision import Found, Seen, Verdict, judge, stands
 from millpond.cache.policy import CachePolicy, zero_or_seconds
-from millpond.cache.staleness import Soft, Staleness, Standing, standing
+from millpond.cache.staleness import NEVER, Staleness, standing
 from millpond.cache.statistics import Counters
 from millpond.core.durations import milliseconds, seconds
 from millpond.core.entry import (
@@ -64,7 +64,8 @@ _IN_PLACE = 2  # what the claim script says
 _OURS = Verdict(Found.OURS)
 _LONGEST_SOFT = 2**32  # milliseconds: what the header has room for
 _DEFAULT_RETRY = 1000  # milliseconds
-_SOFT = struct.Struct(">HIeII")  # created (high, low), load, soft, refresh
+_AGES = struct.Struct(">HIeI")  # created (high, low), load, soft
+_AGES_AT = 25
 # The server is there and refuses to write: the same to a reader as if it were gone.
 _CANNOT_WRITE = frozenset(("OOM", "MISCONF", "BUSY", "NOREPLICAS"))
 
@@ -118,6 +119,7 @@ class Store(Generic[T]):
         patience = policy.stale_after
         self.stale_after = None if patience is None else seconds(patience, "stale_after")
         self._soft = self.staleness.wanted
+        self._reach = self.staleness.early * NEVER
         self._soft_prefix = hit_prefix(version, codec.fingerprint, NO_ERA, flags=IS_SOFT)
         self._ahead = 0.0  # milliseconds by which our clock is ahead of the server's
         self._ttl = self.checked(ttl)
@@ -181,14 +183,14 @@ class Store(Generic[T]):
     def fresh(self, raw: bytes | None) -> bytes | None:
         """Return the payload of a value that may be served stale one day, and needs nothing now.
 
-        What `judge` would say of it, in a third of the time: every hit of such a cache asks.
+        What `judge` would say of most of them, in a fraction of the time: every hit of such a cache
+        asks.
         """
         if raw is None or not raw.startswith(self._soft_prefix) or len(raw) < SOFT_SIZE:
             return None
-        high, low, load, soft, refresh = _SOFT.unpack_from(raw, 25)
-        value = Soft(high << 32 | low, load if load >= 0 else 0.0, soft, refresh, failed=False)
-        stand, _ = standing(self.staleness, value, ahead=self._ahead)
-        return raw[SOFT_SIZE:] if stand is Standing.FRESH else None
+        high, low, load, soft = _AGES.unpack_from(raw, _AGES_AT)
+        left = (high << 32) + low + soft - time.time() * 1000
+        return raw[SOFT_SIZE:] if left > load * self._reach and left > 0 else None
 
     def judge(self, key: str, raw: bytes | None) -> Verdict:
         """Judge what is under a key, and tell of what should not be there."""
