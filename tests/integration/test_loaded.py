@@ -205,7 +205,7 @@ async def test_failure_to_revalidate_is_that_of_a_load(one: Member[int]) -> None
         raise LookupError
 
     assert await one.cache.get_or_set(1, source.load, revalidate=revalidate) == 1
-    await at_rest(one)
+    await until(lambda: one.told(RefreshFailed))
     assert [event.type_name for event in one.told(RefreshFailed)] == ["LookupError"]
 
 

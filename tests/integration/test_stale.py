@@ -145,7 +145,7 @@ async def test_failed_refresh_leaves_the_value_and_says_so(one: Member[int]) -> 
     source = Source(1)
     await made_stale(one, source)
     assert await ask(one, fail) == 1
-    await at_rest(one)
+    await until(lambda: one.told(RefreshFailed))
     (told,) = one.told(RefreshFailed)
     assert (told.key, told.type_name, told.retry_after) == (KEY, "LookupError", 1)
     assert len(one.told(LoadFailed)) == 1
