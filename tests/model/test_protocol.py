@@ -99,19 +99,19 @@ SCENARIOS = {
         ),
     ),
     "a stale value and a killed process": (
-        Bounds(readers=(1, 1), starts=4, writes=1, expiries=1, crashes=1, stale=True),
+        Bounds(readers=(1, 1), starts=3, writes=1, expiries=1, crashes=1, stale=True),
         ("stale version 0, claimed by 0a expires", "left by 0a; claims it", "deadline has come"),
     ),
     "a stale value and renewals": (
-        Bounds(readers=(1, 1), starts=3, writes=1, expiries=1, renewals=1, stale=True),
+        Bounds(readers=(1, 1), starts=2, writes=1, expiries=1, renewals=1, stale=True),
         ("renew 0a leaves stale version 0, claimed by 0a", "looks at a push"),
     ),
     "a stale value and a lost connection": (
-        Bounds(readers=(1, 1), starts=3, writes=1, losses=1, failures=1, stale=True),
+        Bounds(readers=(1, 1), starts=2, writes=1, losses=1, failures=1, stale=True),
         ("reconnects", "fill is lost on the way", "without a lease", "serves it and refreshes it"),
     ),
     "a stale value and a writer who marks the key": (
-        Bounds(readers=(1, 1), starts=3, writes=0, marks=1, kills=1, lapses=1, stale=True),
+        Bounds(readers=(1, 1), starts=2, writes=0, marks=1, kills=1, lapses=1, stale=True),
         ("claim's reply: the mark of A", "fill 0a refuses version 0", "its mark lapses"),
     ),
     "a stale value and replies in any order": (
