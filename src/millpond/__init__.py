@@ -22,6 +22,7 @@ from millpond.errors import (
     ClosedError,
     CodecError,
     ConfigError,
+    FingerprintMismatch,
     InvalidationPending,
     LimitExceeded,
     LoadDeadlock,
@@ -33,6 +34,7 @@ from millpond.errors import (
     NoQuorum,
     RemoteLoadError,
     ReplyError,
+    RunInProgress,
 )
 from millpond.events import (
     DeleteUnconfirmed,
@@ -54,6 +56,7 @@ from millpond.events import (
     MarkRemoved,
     RefreshFailed,
     ReleaseUnconfirmed,
+    ResultUnconfirmed,
     ServerLimited,
     WireDown,
     WireUp,
@@ -69,6 +72,9 @@ from millpond.limit.together import hit_all
 from millpond.lock.held import Held
 from millpond.lock.locks import Locks
 from millpond.lock.store import LockStatistics
+from millpond.structures.idempotency import Idempotency
+from millpond.structures.run import Run
+from millpond.structures.tally import IdempotencyStatistics
 
 __all__ = [
     # use
@@ -85,6 +91,8 @@ __all__ = [
     "FixedWindow",
     "Full",
     "Held",
+    "Idempotency",
+    "IdempotencyStatistics",
     "Key",
     "Limiter",
     "LimiterStatistics",
@@ -97,6 +105,7 @@ __all__ = [
     "NotModified",
     "Policy",
     "Quota",
+    "Run",
     "Script",
     "SlidingWindow",
     "Slot",
@@ -112,6 +121,7 @@ __all__ = [
     "ClosedError",
     "CodecError",
     "ConfigError",
+    "FingerprintMismatch",
     "InvalidationPending",
     "LimitExceeded",
     "LoadDeadlock",
@@ -123,6 +133,7 @@ __all__ = [
     "NoQuorum",
     "RemoteLoadError",
     "ReplyError",
+    "RunInProgress",
     # events
     "DeleteUnconfirmed",
     "EntryUnreadable",
@@ -143,6 +154,7 @@ __all__ = [
     "MarkRemoved",
     "RefreshFailed",
     "ReleaseUnconfirmed",
+    "ResultUnconfirmed",
     "ServerLimited",
     "WireDown",
     "WireUp",

@@ -83,7 +83,7 @@ async def at_rest(member: Member[int]) -> None:
 
 @pytest.mark.parametrize("policy", [{"stale_while_revalidate": 60.0}, {"stale_if_error": 60.0}])
 async def test_many_readers_of_two_processes_cost_one_load(
-    url: str, start: Callable[..., subprocess.Popen[bytes]], policy: dict[str, float]
+    url: str, start: Callable[..., subprocess.Popen[bytes]], policy: dict[str, Any]
 ) -> None:
     async with Member[int](url, policy=CachePolicy(**policy)) as one:
         for _ in range(3):
@@ -102,7 +102,7 @@ async def test_killed_refresher_costs_at_most_its_claim(
     url: str, start: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
     lease_ttl = 1.0
-    policy = {"stale_while_revalidate": 60.0, "lease_ttl": lease_ttl}
+    policy: dict[str, Any] = {"stale_while_revalidate": 60.0, "lease_ttl": lease_ttl}
     async with Member[int](url, policy=CachePolicy(**policy)) as one:
         source = Source(1)
         await made_stale(one, source)
@@ -126,7 +126,7 @@ async def test_killed_refresher_costs_at_most_its_claim(
 async def test_overdue_value_of_a_killed_refresher_is_waited_for_and_loaded(
     url: str, start: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
-    policy = {"stale_if_error": 60.0, "lease_ttl": 0.5}
+    policy: dict[str, Any] = {"stale_if_error": 60.0, "lease_ttl": 0.5}
     async with Member[int](url, policy=CachePolicy(**policy)) as one:
         source = Source(1)
         await made_stale(one, source)
@@ -176,7 +176,7 @@ async def test_outage_of_the_source_costs_it_one_call_in_stale_retry(
     url: str, start: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
     for window in ("stale_while_revalidate", "stale_if_error"):
-        policy = {window: 60.0, "stale_retry": 0.2}
+        policy: dict[str, Any] = {window: 60.0, "stale_retry": 0.2}
         async with Member[int](url, policy=CachePolicy(**policy)) as one:
             await made_stale(one, Source(1))
             readers = [start(url, "outage", **policy) for _ in range(2)]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import asyncio
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -15,6 +16,7 @@ from millpond import (
     NotModified,
     RefreshFailed,
 )
+from millpond.events import FillRefused
 from tests.support.fleet import Member, Source, ask, until
 
 if TYPE_CHECKING:
@@ -90,7 +92,9 @@ async def test_cached_function_may_say_it(one: Member[int]) -> None:
         (Loaded(1, ttl=0), "Loaded.ttl must be above 0"),
         (Loaded(1, ttl=float("nan")), "Loaded.ttl must be"),
         (Loaded(1, ttl=5), "jitter=5 s is not below the TTL of 5 s"),
-        (Loaded(1, tags=("a",)), "no tags yet"),
+        (Loaded(1, tags="ab"), "tags are a list or tuple of keys, not a str"),
+        (Loaded(1, tags=cast("Any", (1.5,))), "float"),
+        (Loaded(1, tags=range(51)), "51 tags are more than the 50"),
         (NOT_MODIFIED, "only what is passed as revalidate= may return it"),
     ],
 )
@@ -106,6 +110,101 @@ async def test_what_it_cannot_say_is_an_error_of_the_call_and_nothing_is_stored(
     if loaded is NOT_MODIFIED:
         with pytest.raises(ConfigError, match=said):
             await one.cache.get_or_set(1, load, mode="bypass")
+
+
+# -- tags that only the loader knows -------------------------------------------------------------
+
+
+async def test_value_goes_with_the_tags_that_its_loader_named(one: Member[int]) -> None:
+    async def load() -> Loaded[int]:
+        return Loaded(5, tags=["author", ("book", 7)])
+
+    for tag in ("author", ("book", 7), "call"):
+        assert await one.cache.get_or_set(1, load, tags=["call"]) == 5
+        assert await one.cache.get(1) == 5
+        assert await one.cache.delete_tags("other")
+        assert await one.cache.get(1) == 5
+        assert await one.cache.delete_tags(tag)
+        assert await one.cache.get(1) is MISSING
+    assert one.cache.statistics().refused_fills == 0
+
+
+async def test_value_whose_tag_may_have_been_deleted_during_its_load_is_not_stored(
+    one: Member[int],
+) -> None:
+    async def load() -> Loaded[int]:
+        await one.cache.delete_tags("author")
+        return Loaded(5, tags=["author"])
+
+    assert await one.cache.get_or_set(1, load) == 5
+    assert await one.cache.get(1) is MISSING
+    assert [event.reason for event in one.told(FillRefused)] == ["invalidated"]
+    assert await one.cache.get_or_set(1, Source(6).load) == 6  # at once: no lease was left
+    assert await one.cache.get(1) == 6
+
+
+async def test_who_joined_a_load_whose_tag_was_deleted_starts_over(one: Member[int]) -> None:
+    source = Source(1, held=True)
+
+    async def load() -> Loaded[int]:
+        return Loaded(await source.load(), tags=["author"])
+
+    early = asyncio.create_task(one.cache.get_or_set(1, load))
+    await source.called()
+    source.value = 2
+    assert await one.cache.delete_tags("author")
+    late = asyncio.create_task(one.cache.get_or_set(1, load))
+    await one.joined(2)
+    source.release()
+    assert [await early, await late] == [1, 2]
+    assert await one.cache.get(1) == 2
+
+
+async def test_expired_tag_makes_values_stale_that_can_be(one: Member[int], url: str) -> None:
+    async with Member[int](url) as plain:
+        source = Source(1)
+
+        async def load() -> Loaded[int]:
+            return Loaded(await source.load(), tags=["author"])
+
+        for cache in (one.cache, plain.cache):
+            await cache.get_or_set((cache is one.cache and 1) or 2, load)
+        source.value = 2
+        source.hold()
+        assert await one.cache.expire_tags("author")
+        assert await plain.cache.get(2) is MISSING
+        assert [await one.cache.get_or_set(1, load) for _ in range(5)] == [1] * 5
+        await source.called(3)
+        source.release()
+        await at_rest(one)
+        assert await one.cache.get(1) == 2
+        assert source.calls == 3
+
+
+async def test_stale_value_of_a_deleted_tag_or_a_cleared_namespace_is_never_served(
+    one: Member[int],
+) -> None:
+    async def load() -> Loaded[int]:
+        return Loaded(await source.load(), tags=["author"])
+
+    for end in ("tags", "clear"):
+        source = Source(1)
+        await one.cache.get_or_set(1, load)
+        await one.cache.expire(1)
+        source.value = 2
+        source.hold()
+        assert await one.cache.get_or_set(1, load) == 1
+        await source.called(2)
+        assert await (one.cache.delete_tags("author") if end == "tags" else one.cache.clear())
+        assert await one.cache.get(1) is MISSING
+        source.value = 3
+        late = asyncio.create_task(one.cache.get_or_set(1, load))
+        await asyncio.sleep(0)
+        source.release()
+        assert await late == 3
+        await at_rest(one)
+        assert await one.cache.get(1) == 3
+        await one.cache.delete(1)
 
 
 # -- revalidate ----------------------------------------------------------------------------------
@@ -144,6 +243,36 @@ async def test_value_that_is_not_modified_is_fresh_for_another_ttl(one: Member[i
     assert (entry.value, entry.stale) == (1, False)
     assert entry.fresh_for > 50
     assert (source.calls, asked.shown) == (1, [1])
+
+
+async def test_value_that_is_not_modified_keeps_its_tags(one: Member[int]) -> None:
+    async def load() -> Loaded[int]:
+        return Loaded(1, tags=["author"])
+
+    asked = Asked(NOT_MODIFIED)
+    await one.cache.get_or_set(1, load)
+    await one.cache.expire(1)
+    assert await one.cache.get_or_set(1, load, revalidate=asked) == 1
+    await at_rest(one)
+    entry = await one.cache.get_entry(1)
+    assert entry is not None
+    assert not entry.stale
+    assert await one.cache.delete_tags("author")
+    assert await one.cache.get(1) is MISSING
+
+
+async def test_other_value_than_the_one_shown_has_the_tags_that_are_named_with_it(
+    one: Member[int],
+) -> None:
+    async def load() -> Loaded[int]:
+        return Loaded(1, tags=["author"])
+
+    await one.cache.get_or_set(1, load)
+    await one.cache.expire(1)
+    await one.cache.get_or_set(1, load, revalidate=Asked(2))
+    await at_rest(one)
+    assert await one.cache.delete_tags("author")
+    assert await one.cache.get(1) == 2
 
 
 async def test_none_is_shown_and_kept_too(url: str) -> None:

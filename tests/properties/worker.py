@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from millpond import Cache, CachePolicy, Client, RemoteLoadError
-from millpond.cache import store
+from millpond.cache import keeping, store
 from millpond.core.scripts import Script
 from tests.properties.history import History, Read, Write
 
@@ -177,7 +177,7 @@ async def main(plan: Plan) -> History:
     if plan.blind_refresh:
         setattr(store, "_FILL", BLIND_REFRESH)  # noqa: B010
     if not plan.renew:
-        setattr(store, "_RENEW", Script("return 1"))  # noqa: B010
+        setattr(keeping, "_RENEW", Script("return 1"))  # noqa: B010
     if plan.blind_leave:
         setattr(store, "_LEAVE", BLIND)  # noqa: B010
     client = Client.from_url(plan.url, prefix="t", hooks=[])

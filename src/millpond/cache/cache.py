@@ -7,7 +7,6 @@ The whole protocol lives under the entry's own key, so that each step touches on
 from __future__ import annotations
 
 import asyncio
-import math
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overload
 
@@ -17,7 +16,7 @@ from millpond.cache.batches import BATCH, batched, gathered
 from millpond.cache.cached import Cached
 from millpond.cache.context import check_mode, mode_of, open_scopes, scopes
 from millpond.cache.decision import ABSENT, Found, Verdict, barred, dead
-from millpond.cache.entry import Entry, read_entry
+from millpond.cache.entry import Entry, read_entry, seconds_left
 from millpond.cache.flight import Flight, Landed, StartOver
 from millpond.cache.loaded import Loaded, unwrapped
 from millpond.cache.matching import check_pattern, matching
@@ -25,7 +24,8 @@ from millpond.cache.missing import MISSING, Missing
 from millpond.cache.policy import CachePolicy
 from millpond.cache.reload import reload
 from millpond.cache.stale import begin_refresh, fallen_back
-from millpond.cache.store import NO_VALUE, Store, cannot_write
+from millpond.cache.store import Store, cannot_write
+from millpond.cache.tags import tag_names
 from millpond.cache.template import parse_key
 from millpond.cache.waiting import current, would_deadlock
 from millpond.cache.writing import Writing
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from millpond.cache.context import CacheMode
     from millpond.cache.loaded import Loader, NotModified, Revalidate
     from millpond.cache.statistics import CacheStatistics
+    from millpond.cache.store import Looked
     from millpond.core.client import Client
     from millpond.core.keys import Key
 
@@ -130,14 +131,17 @@ class Cache(Generic[T]):
         keyspace = Keyspace(client.prefix, namespace)
         self._head = keyspace.head
         self._key = keyspace.__call__  # bound once: 50 ns a call
+        self._keyspace = keyspace
         self._store = Store[T](
             client,
             codec,
+            keyspace.head,
             ttl=milliseconds(ttl, "ttl"),
             version=version,
             policy=policy or CachePolicy(),
+            tag_names=partial(tag_names, keyspace),
         )
-        self._hit = codec.prefix
+        self._versions = self._store.versions
         self._decode = codec.decode_or_raise
         self._counters = self._store.counters
 
@@ -168,46 +172,34 @@ class Cache(Generic[T]):
             return default
         # A hit is worth every nanosecond: these lines stand here and in `get_or_set`, since a
         # function of their own would cost a tenth of it.
+        versions = self._versions
+        lane: Any = self._client.lane
+        if lane is not versions.lane or versions.turn != lane.batches:
+            versions.ask()
         try:
             raw = await self._client.call("GET", name)
         except BackendError as error:
             self._barred(name, error)
         else:
-            if raw is not None and raw.startswith(self._hit):
-                try:
-                    value = self._decode(raw[HEAD_SIZE:])
-                except Exception as error:  # noqa: BLE001  (a value's own methods run in there)
-                    self._undecodable(name, raw, error)
+            if raw is not None:
+                if raw.startswith(versions.hit):
+                    try:
+                        value = self._decode(raw[HEAD_SIZE:])
+                    except Exception as error:  # noqa: BLE001  (a value's own methods run in there)
+                        self._undecodable(name, raw, error)
+                    else:
+                        self._counters.hits += 1
+                        return value
                 else:
-                    self._counters.hits += 1
-                    return value
-            else:
-                value = self._examine(name, raw)[0]
-                if value is not MISSING:
-                    return value
+                    value = self._fresh(raw)
+                    if value is MISSING:
+                        value, found = await self._read(name, raw)
+                        self._counters.stale += found.stale
+                    if value is not MISSING:
+                        self._counters.hits += 1
+                        return value
         self._counters.misses += 1
         return default
-
-    def _examine(self, name: str, raw: bytes | None) -> tuple[T | Missing, Verdict]:
-        """Find the value in what is no plain hit, and say what else is to be done."""
-        store = self._store
-        payload = store.fresh(raw)
-        if payload is not None:
-            try:
-                value = self._decode(payload)
-            except Exception as error:  # noqa: BLE001  (a value's own methods run in there)
-                return MISSING, self._undecodable(name, raw or b"", error)
-            self._counters.hits += 1
-            return value, ABSENT
-        found = store.judge(name, raw)
-        if found.found is not Found.VALUE:
-            return MISSING, found
-        value = self._unload(name, Landed(found.payload))
-        if value is MISSING:
-            return value, dead(raw or b"", "")
-        self._counters.hits += 1
-        self._counters.stale += found.stale
-        return value, found
 
     async def get_entry(self, key: Key) -> Entry[T] | None:
         """Read a value with its age and its time to live.
@@ -237,16 +229,44 @@ class Cache(Generic[T]):
     async def _entry(self, name: str) -> Entry[T] | None:
         if scopes.entered and mode_of(self) not in _READING:
             return None
+        found = await self._found(name)
+        return None if found is None else read_entry(*found)
+
+    async def _found(self, name: str) -> tuple[T, bytes, int] | None:
+        """Read a value, the bytes it was in, and its milliseconds."""
+        self._versions.ask()
         try:
             raw, pttl = await self._client.pipeline([("GET", name), ("PTTL", name)])
         except BackendError as error:
             self._barred(name, error)
             return None
-        found = self._store.judge(name, raw)
-        if found.found is not Found.VALUE:
-            return None
-        value = self._unload(name, Landed(found.payload))
-        return None if value is MISSING else read_entry(value, raw, pttl)
+        value, _ = await self._read(name, raw)
+        return None if value is MISSING else (value, raw, pttl)
+
+    def _fresh(self, raw: bytes) -> T | Missing:
+        """Take out a value that can be stale one day and is not: a hit as quick as a plain one."""
+        payload = self._store.fresh(raw)
+        if payload is None:
+            return MISSING
+        try:
+            return self._decode(payload)
+        except Exception:  # noqa: BLE001  (a value's own methods run in there)
+            return MISSING  # `_read` tells why
+
+    async def _read(
+        self, name: str, raw: bytes | None, looked: Looked | None = None
+    ) -> tuple[T | Missing, Verdict]:
+        """Say what bytes under a key are, the long way, and take the value out of them."""
+        verdict = self._store.judge(name, raw)
+        if verdict.tags:
+            try:
+                verdict = await self._store.settled(verdict, looked)
+            except BackendError as error:
+                return MISSING, self._barred(name, error)
+        if verdict.found is not Found.VALUE:
+            return MISSING, verdict
+        value = self._unload(name, Landed(verdict.payload))
+        return value, dead(raw or b"", "") if value is MISSING else verdict
 
     async def get_or_set_entry(
         self,
@@ -306,6 +326,7 @@ class Cache(Generic[T]):
         loader: Loader[T],
         *,
         ttl: float | timedelta | None = None,
+        tags: Collection[Key] = (),
         mode: CacheMode | None = None,
         revalidate: Revalidate[T] | None = None,
     ) -> T:
@@ -319,19 +340,21 @@ class Cache(Generic[T]):
         Args:
             key: The value's key.
             loader: Called without arguments when there is no value. None is a value, too; `Loaded`
-                is one with a time to live of its own.
+                is one with a time to live or tags of its own.
             ttl: Seconds or timedelta for this value; None: the cache's.
+            tags: What it is to be deleted by, with `delete_tags`: keys, 50 at most. They are those
+                of the call that loads; a value that is there keeps its own.
             mode: As if in `with cache_mode(mode):`; a scope that disables the cache is stronger.
             revalidate: Called instead of the loader where a value is there that is past its time,
                 or due for an early refresh, with that value. May return `NOT_MODIFIED`, which keeps
-                it for another TTL.
+                it, and its tags, for another TTL.
 
         Returns:
             The stored value, or the loader's. A stale one where the policy allows it: within
             `stale_while_revalidate`, and within `stale_if_error` if the load fails.
 
         Raises:
-            ConfigError: A key, TTL or mode that cannot be one.
+            ConfigError: A key, TTL, tag or mode that cannot be one.
             LoadTimeout: The loader ran past `load_timeout`.
             LoadDeadlock: This is called inside a loader that the value waits for.
             RemoteLoadError: The loader failed in the process that was being waited for.
@@ -343,23 +366,32 @@ class Cache(Generic[T]):
 
         Redis:
             Hit: GET. Miss: GET, EVALSHA claim, EVALSHA fill. Waiting: GET, EVALSHA claim, one
-            tracked read, and one more for each push. A refresh in the background: EVALSHA claim
-            and fill; or EVALSHA defer, if it fails.
+            tracked read, and one more for each push. With each batch of any of these one GET for
+            the namespace's version, and with a fill one EVALSHA; for each tag the same. A refresh
+            in the background: EVALSHA claim and fill; or EVALSHA defer, if it fails.
         """
         name = self._key(key)
         lifetime = None if ttl is None else self._store.checked(milliseconds(ttl, "ttl"))
+        marks = tag_names(self._keyspace, tags) if tags else ()
         if (mode is not None or (scopes.entered and open_scopes())) and (
             self._mode(mode) != "normal"
         ):
-            return await self._led(key, loader, ttl, mode)
+            return await self._led(key, loader, ttl, mode, marks)
         missed = False
+        versions = self._versions
         while True:
+            lane: Any = self._client.lane
+            if lane is not versions.lane or versions.turn != lane.batches:
+                versions.ask()
+            looked = versions.look(marks) if marks else None
             try:
                 raw = await self._client.call("GET", name)
             except BackendError as error:
                 found = self._barred(name, error)
             else:
-                if raw is not None and raw.startswith(self._hit):
+                if raw is None:
+                    found = ABSENT
+                elif raw.startswith(versions.hit):
                     try:
                         value = self._decode(raw[HEAD_SIZE:])
                     except Exception as error:  # noqa: BLE001  (a value's own methods run in there)
@@ -368,22 +400,26 @@ class Cache(Generic[T]):
                         self._counters.hits += 1
                         return value
                 else:
-                    value, found = self._examine(name, raw)
+                    value, found = self._fresh(raw), ABSENT
+                    if value is MISSING:
+                        value, found = await self._read(name, raw, looked)
                     if value is not MISSING:
-                        if found.due:
+                        self._counters.hits += 1
+                        if found.soft is not None:
+                            self._counters.stale += found.stale
                             begin_refresh(
                                 self._store,
                                 name,
                                 loader,
                                 ttl=lifetime,
+                                tags=marks,
                                 verdict=found,
                                 revalidate=revalidate,
                             )
                         return value
-            if not missed:
-                missed = True
-                self._counters.misses += 1
-            landed = await self._fly(name, loader, lifetime, found, revalidate)
+            self._counters.misses += not missed
+            missed = True
+            landed = await self._fly(name, loader, lifetime, marks, found, revalidate=revalidate)
             if landed is not None:
                 value = self._unload(name, landed)
                 if value is not MISSING:
@@ -419,6 +455,7 @@ class Cache(Generic[T]):
         loader: Loader[T],
         *,
         ttl: float | timedelta | None = None,
+        tags: Collection[Key] = (),
     ) -> T:
         """Load a value now and store it over what is there; never a value loaded before.
 
@@ -431,6 +468,7 @@ class Cache(Generic[T]):
             key: The value's key.
             loader: As for `get_or_set`.
             ttl: Seconds or timedelta for this value; None: the cache's.
+            tags: As for `get_or_set`.
 
         Returns:
             The loader's value.
@@ -442,7 +480,8 @@ class Cache(Generic[T]):
             EVALSHA claim, twice where there is a value, and EVALSHA fill. Loads elsewhere are
             waited for first, as by `get_or_set`.
         """
-        return await self._led(key, loader, ttl, "refresh")
+        marks = tag_names(self._keyspace, tags) if tags else ()
+        return await self._led(key, loader, ttl, "refresh", marks)
 
     async def _led(
         self,
@@ -450,15 +489,16 @@ class Cache(Generic[T]):
         loader: Loader[T],
         ttl: float | timedelta | None,
         mode: CacheMode | None,
+        tags: tuple[str, ...],
     ) -> T:
         """Load as a mode wants it."""
         name = self._key(key)
         lifetime = None if ttl is None else self._store.checked(milliseconds(ttl, "ttl"))
         if self._mode(mode) != "refresh":
             self._counters.bypassed += 1
-            return unwrapped(name, await loader(), lifetime, self._store.checked)[0]
+            return unwrapped(name, await loader(), lifetime, self._store).value
         while True:
-            value = self._unload(name, await reload(self._store, name, loader, lifetime))
+            value = self._unload(name, await reload(self._store, name, loader, lifetime, tags))
             if value is not MISSING:
                 return value
 
@@ -493,7 +533,9 @@ class Cache(Generic[T]):
         name: str,
         loader: Loader[T],
         ttl: int | None,
+        tags: tuple[str, ...],
         verdict: Verdict,
+        *,
         revalidate: Revalidate[T] | None,
     ) -> Landed[T] | None:
         """Join the key's flight or begin one, and wait for it; None: start over."""
@@ -503,7 +545,13 @@ class Cache(Generic[T]):
         flight = flights.get(name)
         if flight is None or not flight.lives:
             flight = Flight(
-                self._store, name, loader, ttl=ttl, verdict=verdict, revalidate=revalidate
+                self._store,
+                name,
+                loader,
+                ttl=ttl,
+                verdict=verdict,
+                tags=tags,
+                revalidate=revalidate,
             )
             landing = flight.join()
             task = self._client.supervisor.start(flight.run(), name=f"millpond load {name}")
@@ -546,7 +594,14 @@ class Cache(Generic[T]):
 
     # -- writing ----------------------------------------------------------------------------
 
-    async def set(self, key: Key, value: T, *, ttl: float | timedelta | None = None) -> bool:
+    async def set(
+        self,
+        key: Key,
+        value: T,
+        *,
+        ttl: float | timedelta | None = None,
+        tags: Collection[Key] = (),
+    ) -> bool:
         """Store a value over whatever is there: the last writer wins.
 
         Beside a database this is weaker than `delete`: two writers may set in the other order
@@ -556,6 +611,7 @@ class Cache(Generic[T]):
             key: Its key.
             value: The value.
             ttl: Seconds or timedelta for this value; None: the cache's.
+            tags: What it is to be deleted by.
 
         Returns:
             Whether it was stored. It was not if Redis is out of reach or full (and
@@ -563,18 +619,22 @@ class Cache(Generic[T]):
             if the cache is disabled (`cache_mode`).
 
         Raises:
-            ConfigError: A key or TTL that cannot be one.
+            ConfigError: A key, TTL or tag that cannot be one.
             CodecError: The value cannot be encoded as the cache's type.
             BackendUnavailable: Redis is out of reach, with `on_unavailable="raise"`.
             BackendTimeout: The same, where it did not answer.
 
         Redis:
-            EVALSHA store.
+            EVALSHA store, and one for the namespace's version; for each tag one more before.
         """
-        return await self._set([(self._key(key), self._store.encode(value))], ttl)
+        return await self._set([(self._key(key), self._store.encode(value))], ttl, tags)
 
     async def set_many(
-        self, values: Mapping[K, T], *, ttl: float | timedelta | None = None
+        self,
+        values: Mapping[K, T],
+        *,
+        ttl: float | timedelta | None = None,
+        tags: Collection[Key] = (),
     ) -> bool:
         """Store many values over whatever is there, each as `set` does.
 
@@ -584,12 +644,13 @@ class Cache(Generic[T]):
         Args:
             values: By key.
             ttl: Seconds or timedelta for these values; None: the cache's.
+            tags: What they are to be deleted by.
 
         Returns:
             Whether every one was stored; see `set` for why one may not be.
 
         Raises:
-            ConfigError: A key or TTL that cannot be one; nothing was stored.
+            ConfigError: A key, TTL or tag that cannot be one; nothing was stored.
             CodecError: A value cannot be encoded as the cache's type; nothing was stored.
             BackendUnavailable: Redis is out of reach, with `on_unavailable="raise"`.
             BackendTimeout: The same, where it did not answer.
@@ -598,22 +659,23 @@ class Cache(Generic[T]):
             EVALSHA store for each, pipelined, at most 500 at a time.
         """
         encoded = [(self._key(key), self._store.encode(value)) for key, value in values.items()]
-        return await self._set(encoded, ttl)
+        return await self._set(encoded, ttl, tags)
 
     async def _set(
-        self, encoded: list[tuple[str, bytes | None]], ttl: float | timedelta | None
+        self,
+        encoded: list[tuple[str, bytes | None]],
+        ttl: float | timedelta | None,
+        tags: Collection[Key],
     ) -> bool:
         store = self._store
         lifetime = None if ttl is None else store.checked(milliseconds(ttl, "ttl"))
+        marks = tag_names(self._keyspace, tags)
         if self._disabled():
             return False
         stored = True
         try:
             for some in batched(encoded, BATCH):
-                replies = await gathered(
-                    [store.store(name, payload, lifetime) for name, payload in some]
-                )
-                stored = stored and all(replies)
+                stored = await store.put(some, lifetime, marks) and stored
         except BackendError as error:
             if store.raises_when_unavailable or not cannot_write(error):
                 raise
@@ -639,7 +701,7 @@ class Cache(Generic[T]):
             BackendTimeout: The same, where it did not answer.
 
         Redis:
-            EVALSHA touch for each, pipelined, at most 500 at a time.
+            EVALSHA version, then EVALSHA touch for each, pipelined, at most 500 at a time.
         """
         store = self._store
         lifetime = None if ttl is None else store.checked(milliseconds(ttl, "ttl"))
@@ -648,11 +710,13 @@ class Cache(Generic[T]):
             return 0
         there = 0
         try:
+            era = (await store.versions.current((), store.lifetime(b"", lifetime))).era
             for some in batched(names, BATCH):
-                left = await gathered(
-                    [store.touch(name, store.lifetime(b"", lifetime)) for name in some]
+                there += sum(
+                    await gathered(
+                        [store.touch(name, era, store.lifetime(b"", lifetime)) for name in some]
+                    )
                 )
-                there += sum(one != NO_VALUE for one in left)
         except BackendError as error:
             if store.raises_when_unavailable or not cannot_write(error):
                 raise
@@ -673,20 +737,13 @@ class Cache(Generic[T]):
             BackendTimeout: The same, where it did not answer.
 
         Redis:
-            EVALSHA touch.
+            GET and PTTL, in one batch.
         """
         name = self._key(key)
         if self._unused():
             return None
-        try:
-            left = await self._store.touch(name, None)
-        except BackendError as error:
-            if self._store.raises_when_unavailable or not cannot_write(error):
-                raise
-            return None
-        if left == NO_VALUE:
-            return None
-        return math.inf if left < 0 else left / 1000
+        found = await self._found(name)
+        return None if found is None else seconds_left(found[2])
 
     async def delete(self, *keys: Key) -> bool:
         """Remove values, and revoke every load of them that is under way, in any process.
@@ -714,6 +771,104 @@ class Cache(Generic[T]):
         if not names or self._unused():
             return True
         return await self._confirmed(names, self._store.delete(names))
+
+    async def expire(self, *keys: Key) -> bool:
+        """Make values stale now: the next reader is still given the old one, and has it refreshed.
+
+        For writes of which readers may see the old value a moment longer: it spares them the wait
+        that `delete` costs the next of them. Loads and refreshes under way are revoked, as by
+        `delete`, so that nothing read before this call is stored as fresh. Where the cache keeps no
+        stale values (`stale_while_revalidate`, `stale_if_error`) it is `delete`; so it is of what
+        is no value: a lease, an error, and of a write mark.
+
+        Args:
+            keys: Their keys; absent ones are fine.
+
+        Returns:
+            As `delete`: True if Redis acknowledged. What it did not acknowledge is kept and sent
+            again.
+
+        Raises:
+            ConfigError: A key that cannot be one; nothing was expired.
+            InvalidationPending: Redis did not acknowledge, with `on_unconfirmed="raise"`.
+
+        Redis:
+            EVALSHA delete for each key, pipelined; with `expire.lua` in front of it.
+        """
+        names = [self._key(key) for key in keys]
+        if not names or self._unused():
+            return True
+        return await self._confirmed(names, self._store.expire(names))
+
+    async def delete_tags(self, *tags: Key) -> bool:
+        """Remove every value that has one of these tags, in one round trip, however many they are.
+
+        As `delete`: commit before you call it; loads under way store nothing that is worth
+        anything; the command is on its way before the first suspension. No entry is touched: what
+        is worth nothing any more is replaced when it is asked for, or ends with its TTL.
+
+        Args:
+            tags: Keys, as `get_or_set(tags=...)` was given them.
+
+        Returns:
+            Whether Redis acknowledged, as `delete`.
+
+        Raises:
+            ConfigError: A tag that cannot be one; nothing was deleted.
+            InvalidationPending: Redis did not acknowledge, with `on_unconfirmed="raise"`.
+
+        Redis:
+            EVALSHA revoke for the namespace, then for each tag, pipelined.
+        """
+        marks = tag_names(self._keyspace, tags)
+        if not marks or self._unused():
+            return True
+        names = [self._versions.tag_key(mark) for mark in marks]
+        return await self._confirmed(names, self._store.change(self._versions.delete(marks)))
+
+    async def expire_tags(self, *tags: Key) -> bool:
+        """Make every value that has one of these tags stale now, in one round trip.
+
+        As `expire`, and as `delete_tags` in all else: where the cache keeps no stale values the two
+        are the same.
+
+        Args:
+            tags: Keys, as `get_or_set(tags=...)` was given them.
+
+        Returns:
+            Whether Redis acknowledged, as `delete`.
+
+        Raises:
+            ConfigError: A tag that cannot be one; nothing was expired.
+            InvalidationPending: Redis did not acknowledge, with `on_unconfirmed="raise"`.
+
+        Redis:
+            EVALSHA revoke for the namespace, then for each tag, pipelined.
+        """
+        marks = tag_names(self._keyspace, tags)
+        if not marks or self._unused():
+            return True
+        names = [self._versions.tag_key(mark) for mark in marks]
+        return await self._confirmed(names, self._store.change(self._versions.expire(marks)))
+
+    async def clear(self) -> bool:
+        """Remove every value of this namespace, in one round trip, however many they are.
+
+        As `delete_tags`, for all; write marks stay, and so does what `writing` protects.
+
+        Returns:
+            Whether Redis acknowledged, as `delete`.
+
+        Raises:
+            InvalidationPending: Redis did not acknowledge, with `on_unconfirmed="raise"`.
+
+        Redis:
+            EVALSHA revoke.
+        """
+        if self._unused():
+            return True
+        changes = self._versions.new_era()
+        return await self._confirmed(list(changes[0].keys), self._store.change(changes))
 
     async def delete_matching(self, pattern: str) -> int:
         """Remove every value whose key matches a pattern, by walking through all keys.
@@ -769,35 +924,7 @@ class Cache(Generic[T]):
             raise InvalidationPending(tuple(names), reason)
         return not reason
 
-    async def expire(self, *keys: Key) -> bool:
-        """Make values stale now: the next reader is still given the old one, and has it refreshed.
-
-        For writes of which readers may see the old value a moment longer: it spares them the wait
-        that `delete` costs the next of them. Loads and refreshes under way are revoked, as by
-        `delete`, so that nothing read before this call is stored as fresh. Where the cache keeps no
-        stale values (`stale_while_revalidate`, `stale_if_error`) it is `delete`; so it is of what
-        is no value: a lease, an error, and of a write mark.
-
-        Args:
-            keys: Their keys; absent ones are fine.
-
-        Returns:
-            As `delete`: True if Redis acknowledged. What it did not acknowledge is kept and sent
-            again.
-
-        Raises:
-            ConfigError: A key that cannot be one; nothing was expired.
-            InvalidationPending: Redis did not acknowledge, with `on_unconfirmed="raise"`.
-
-        Redis:
-            EVALSHA delete for each key, pipelined; with `expire.lua` in front of it.
-        """
-        names = [self._key(key) for key in keys]
-        if not names or self._unused():
-            return True
-        return await self._confirmed(names, self._store.expire(names))
-
-    def writing(self, *keys: Key) -> Writing[T]:
+    def writing(self, *keys: Key, tags: Collection[Key] = ()) -> Writing[T]:
         """Mark keys as being written for as long as a block runs: commit inside it.
 
         `async with users.writing(42) as write:` and, for write-through, `write.set(user)`; of
@@ -812,6 +939,7 @@ class Cache(Generic[T]):
 
         Args:
             keys: Their keys, one at least.
+            tags: What the values that are set are to be deleted by.
 
         Returns:
             The block, for `async with`; it gives a `Write`. Entering raises `BackendUnavailable`
@@ -820,17 +948,22 @@ class Cache(Generic[T]):
             kept and sent again.
 
         Raises:
-            ConfigError: No key, or one that cannot be one.
+            ConfigError: No key, or a key or tag that cannot be one.
 
         Redis:
-            Entering: EVALSHA mark for each key, pipelined. Leaving: EVALSHA leave for each.
-            Every third of `write_timeout`: EVALSHA mark for each.
+            Entering: EVALSHA mark for each key and version for each tag, pipelined. Leaving:
+            EVALSHA leave for each. Every third of `write_timeout`: EVALSHA mark for each.
         """
         names = list(dict.fromkeys(self._key(key) for key in keys))
         if not names:
             raise ConfigError("writing() without keys marks nothing; name the keys that change")
         return Writing(
-            self._store, names, self._key, marks=not self._unused(), stores=not self._disabled()
+            self._store,
+            names,
+            self._key,
+            tags=tag_names(self._keyspace, tags),
+            marks=not self._unused(),
+            stores=not self._disabled(),
         )
 
     # -- the rest ---------------------------------------------------------------------------

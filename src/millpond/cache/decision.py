@@ -21,8 +21,9 @@ from millpond.core.entry import (
 
 if TYPE_CHECKING:
     from millpond.core.commands import Arg
+    from millpond.core.entry import TagVersion
 
-__all__ = ["ABSENT", "Found", "Seen", "Verdict", "barred", "dead", "judge", "stands"]
+__all__ = ["ABSENT", "Found", "Seen", "Verdict", "barred", "dead", "judge", "revoked", "stands"]
 
 
 class Found(Enum):
@@ -33,6 +34,7 @@ class Found(Enum):
     LEASE = "lease"  # somebody loads
     ERROR = "error"  # a load failed
     WRITE = "write"  # somebody writes: load past the cache, store nothing
+    REVOKED = "revoked"  # its namespace was cleared, or a tag of it deleted: may be replaced
     DEAD = "dead"  # unreadable, or of another type or an older version: may be replaced
     BARRED = "barred"  # could not be read, or must not be claimed: load without a lease
     NEWER = "newer"  # of a newer version of this cache: must not be replaced
@@ -66,6 +68,7 @@ class Verdict(msgspec.Struct, frozen=True):
     visible: bool = False  # whether an error is for everybody, not only for waiters
     reason: str = ""  # why it is dead
     seen: Seen = NOTHING  # what a claim may replace
+    tags: tuple[TagVersion, ...] = ()  # worth nothing if one of these has changed
     soft: Soft | None = None  # of a value that may be served stale
     stale: bool = False  # it is, and may be served
     due: bool = False  # it may be served, and somebody should refresh it
@@ -76,14 +79,16 @@ class Verdict(msgspec.Struct, frozen=True):
 ABSENT: Final = Verdict(Found.ABSENT)
 
 
-def judge(raw: bytes | None, *, version: int, fingerprint: int, era: bytes = NO_ERA) -> Verdict:
+def judge(
+    raw: bytes | None, *, version: int, fingerprint: int, era: bytes | None = NO_ERA
+) -> Verdict:
     """Judge the bytes under a key for a reader of this version and type.
 
     Args:
         raw: What GET returned.
         version: The reader's version.
         fingerprint: Of the reader's type.
-        era: Of the namespace.
+        era: Of the namespace; None: it has none, and nothing stored is worth anything.
     """
     if raw is None:
         return ABSENT
@@ -103,14 +108,15 @@ def judge(raw: bytes | None, *, version: int, fingerprint: int, era: bytes = NO_
     if header.fingerprint != fingerprint:
         return dead(raw, "of another type")
     if header.era != era:
-        return dead(raw, "of another era")
+        return Verdict(Found.REVOKED, seen=_seen(raw))
     if kind is Kind.ERROR:
         return Verdict(
             Found.ERROR,
             generation,
-            type_name=error_name(raw),
+            type_name=error_name(raw, header.payload_at),
             visible=not header.for_waiters,
             seen=_seen(raw),
+            tags=header.tags,
         )
     payload = None if header.is_none else raw[header.payload_at :]
     seen, soft = _seen(raw), None
@@ -118,7 +124,7 @@ def judge(raw: bytes | None, *, version: int, fingerprint: int, era: bytes = NO_
         failed = header.flags & HAS_FAILED != 0
         ages = (header.created_ms, header.load_ms, header.soft_ms, header.refresh_ms)
         seen, soft = Seen("s", generation), Soft(*ages, failed)
-    return Verdict(Found.VALUE, generation, payload=payload, seen=seen, soft=soft)
+    return Verdict(Found.VALUE, generation, payload=payload, seen=seen, tags=header.tags, soft=soft)
 
 
 def stands(value: Verdict, standing: Standing, claimed: float) -> Verdict:
@@ -129,9 +135,8 @@ def stands(value: Verdict, standing: Standing, claimed: float) -> Verdict:
         standing: What may be done with it.
         claimed: Milliseconds that somebody's claim of it still counts.
     """
-    found, left = Found.VALUE, claimed / 1000
+    found, seen = Found.VALUE, Seen("s", value.generation)
     fallback = standing is Standing.OVERDUE
-    seen = value.seen
     if fallback or standing is Standing.SPENT:
         # Whoever loads it is waited for, as for a lease. What nobody may serve any more is replaced
         # by one; but not while it is claimed, which would revoke that load.
@@ -143,12 +148,18 @@ def stands(value: Verdict, standing: Standing, claimed: float) -> Verdict:
         value.generation,
         payload=value.payload,
         seen=seen,
+        tags=value.tags,
         soft=value.soft,
         stale=standing is Standing.STALE or standing is Standing.KEPT,
         due=standing is Standing.STALE or standing is Standing.EARLY,
         fallback=fallback,
-        left=left,
+        left=claimed / 1000,
     )
+
+
+def revoked(verdict: Verdict) -> Verdict:
+    """Judge what a change of a tag has made worthless; a refresh of it as well."""
+    return Verdict(Found.REVOKED, seen=Seen("g", verdict.generation))
 
 
 def dead(raw: bytes, reason: str) -> Verdict:

@@ -13,7 +13,7 @@ from millpond.core.entry import IS_SOFT, parse
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["Entry", "EntrySource", "read_entry"]
+__all__ = ["Entry", "EntrySource", "read_entry", "seconds_left"]
 
 T = TypeVar("T")
 
@@ -58,8 +58,13 @@ def read_entry(value: T, raw: bytes, pttl: int) -> Entry[T]:
     """
     header: Any = parse(raw)
     age = max(0.0, time.time() - header.created_ms / 1000)
-    ttl = math.inf if pttl == -1 else max(0, pttl) / 1000
+    ttl = seconds_left(pttl)
     soft = header.flags & IS_SOFT != 0
     fresh_for = min(ttl, max(0.0, header.soft_ms / 1000 - age)) if soft else ttl
     stale = soft and header.soft_ms / 1000 <= age
     return Entry(value=value, age=age, ttl=ttl, fresh_for=fresh_for, stale=stale, source="redis")
+
+
+def seconds_left(pttl: int) -> float:
+    """Say in seconds what `PTTL` said of a key that is there: infinite if it stays."""
+    return math.inf if pttl == -1 else max(0, pttl) / 1000

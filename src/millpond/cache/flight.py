@@ -38,6 +38,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from millpond.cache.decision import Found, Verdict
 from millpond.cache.loaded import NOT_MODIFIED, asked, unwrapped
+from millpond.cache.versions import Captured
 from millpond.cache.waiting import Waiter, current
 from millpond.core.entry import new_generation, pack_error
 from millpond.errors import (
@@ -53,8 +54,11 @@ from millpond.errors import (
 from millpond.events import FillRefused, LoadFailed, LoadFinished, LoadUnleased, RefreshFailed
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from millpond.cache.loaded import Loaded, Loader, NotModified, Revalidate
     from millpond.cache.store import Store
+    from millpond.cache.versions import Capture
 
 __all__ = ["START_OVER", "Flight", "Landed", "StartOver"]
 
@@ -107,6 +111,7 @@ class Flight(Waiter, Generic[T]):
         "_loop",
         "_revalidate",
         "_store",
+        "_tags",
         "_ttl",
         "_verdict",
         "_waiters",
@@ -121,6 +126,7 @@ class Flight(Waiter, Generic[T]):
         *,
         ttl: int | None,
         verdict: Verdict,
+        tags: Sequence[str] = (),
         revalidate: Revalidate[T] | None = None,
     ) -> None:
         """Prepare; `run` flies.
@@ -131,6 +137,7 @@ class Flight(Waiter, Generic[T]):
             loader: Asked for the value, once.
             ttl: Milliseconds that the value may live; None: as the cache has it.
             verdict: What the first caller found instead of a fresh value.
+            tags: What the value is to be deleted by.
             revalidate: Asked instead of the loader, where there is a value to be refreshed.
 
         Attributes:
@@ -143,6 +150,7 @@ class Flight(Waiter, Generic[T]):
         self._key = key
         self._loader = loader
         self._ttl = ttl
+        self._tags = tags
         self._verdict = verdict
         self._loop = asyncio.get_running_loop()
         self._waiters: list[asyncio.Future[Landed[T] | StartOver]] = []
@@ -190,12 +198,14 @@ class Flight(Waiter, Generic[T]):
         while not reason:
             seen = verdict.seen
             generation = new_generation()
+            capture = self._capture(verdict)
             self._mark()
             try:
                 found = await store.claim(self._key, generation, seen)
                 if found is None or found.found is Found.OURS:
-                    await self._lead(generation, None if found is None else verdict)
+                    await self._lead(generation, capture, None if found is None else verdict)
                     return
+                found = await store.settled(found)
                 if found.found is Found.LEASE and not waited:
                     waited = True
                     store.counters.waits += 1
@@ -229,9 +239,10 @@ class Flight(Waiter, Generic[T]):
         if not self._is_loading(verdict):
             return self._take(verdict)
         self._expected.add(verdict.generation)
-        async with self._store.client.watch(self._key, before_read=self._mark) as watch:
+        async with self._store.client.watch(self._key, before_read=self._before_read) as watch:
             while True:
                 verdict = self._store.judge(self._key, watch.value)
+                verdict = await self._store.settled(verdict)
                 if not self._is_loading(verdict):
                     return self._take(verdict)
                 self._expected.add(verdict.generation)
@@ -259,9 +270,22 @@ class Flight(Waiter, Generic[T]):
             raise RemoteLoadError(self._key, verdict.type_name)
         return verdict
 
-    async def _lead(self, generation: bytes, kept: Verdict | None = None) -> None:
+    def _capture(self, verdict: Verdict) -> Capture:
+        """Begin to read the versions of what may be stored: of what is kept, too, with its tags."""
+        tags = self._tags
+        if self._revalidate is not None and verdict.seen.how == "s":
+            tags = tuple(dict.fromkeys((*tags, *[tag for tag, _ in verdict.tags])))
+        return self._store.capture(tags, self._ttl)
+
+    async def _lead(self, generation: bytes, capture: Capture, kept: Verdict | None = None) -> None:
         """Load under our claim, and fill; `kept` is the value that we have claimed in place."""
         store = self._store
+        try:
+            captured = await capture.done()
+        except BaseException:
+            store.release(self._key, generation)
+            raise
+        known: Captured = captured
         lease = store.keep(self._key, generation)
         before_load = len(self._waiters)
         started = self._loop.time()
@@ -272,15 +296,21 @@ class Flight(Waiter, Generic[T]):
             finally:
                 took = self._loop.time() - started
                 lease.stop()
-            landed, lifetime = self._landed(result, kept)
-            entry, ttl = store.entry(generation, landed.payload, lifetime, took)
-            # From here the fill is on its way: whoever comes now begins anew.
-            self._leave()
-            stored = await self._fill(generation, entry, ttl)
+            landed, lifetime, tags = self._landed(result, kept)
+            if result is not NOT_MODIFIED:
+                captured = await self._under(captured, tags, lifetime)
+            if captured is None:
+                store.release(self._key, generation)
+                stored = self._refused("invalidated")
+            else:
+                entry, ttl = store.entry(generation, landed.payload, lifetime, captured, took)
+                # From here the fill is on its way: whoever comes now begins anew.
+                self._leave()
+                stored = await self._fill(generation, entry, ttl, captured)
         except Exception as error:  # noqa: BLE001  (handed to every caller)
             self._fail(error)
             if kept is None:
-                await self._publish(generation, error, took)
+                await self._publish(generation, error, took, known)
             else:
                 await self._defer(generation, error)
             return
@@ -292,22 +322,43 @@ class Flight(Waiter, Generic[T]):
         if stored:
             store.client.emit(LoadFinished(key=self._key, seconds=took))
 
-    async def _fill(self, generation: bytes, entry: bytes, ttl: int) -> bool:
+    async def _fill(self, generation: bytes, entry: bytes, ttl: int, captured: Captured) -> bool:
+        """Store; whether it was, and nothing that it depends on was revoked meanwhile."""
         store = self._store
+        unchanged = store.confirm(captured, ttl)
         try:
             stored = await store.fill(self._key, generation, entry, ttl)
         except BackendError as error:
             reason = f"unavailable: {error}"
             store.release(self._key, generation)  # the server may be there, and merely full
         else:
-            if stored:
+            if stored and await unchanged:
                 return True
-            reason = "revoked"
-        store.counters.refused_fills += 1
-        store.client.emit(FillRefused(key=self._key, reason=reason))
+            reason = "invalidated" if stored else "revoked"
+        return self._refused(reason)
+
+    def _refused(self, reason: str) -> bool:
+        self._store.counters.refused_fills += 1
+        self._store.client.emit(FillRefused(key=self._key, reason=reason))
         return False
 
-    async def _publish(self, generation: bytes, error: Exception, took: float) -> None:
+    async def _under(
+        self, captured: Captured, more: Sequence[str], lifetime: int | None
+    ) -> Captured | None:
+        """Add tags that only the loader knew; None: one was invalidated, or nobody can say."""
+        of_call = tuple(pair for pair in captured.tags if pair[0] in self._tags)
+        captured = Captured(captured.era, captured.epoch, of_call)
+        more = [tag for tag in more if tag not in self._tags]
+        if not more:
+            return captured
+        try:
+            return await self._store.learn(captured, more, lifetime)
+        except BackendError:
+            return None
+
+    async def _publish(
+        self, generation: bytes, error: Exception, took: float, captured: Captured
+    ) -> None:
         """Tell the fleet that the load failed, by an entry in place of our lease."""
         store = self._store
         entry = pack_error(
@@ -316,8 +367,10 @@ class Flight(Waiter, Generic[T]):
             store.fingerprint,
             type(error).__qualname__,
             created_ms=time.time_ns() // 1_000_000,
+            era=captured.era,
             load_ms=took * 1000,
             for_waiters=store.error_ttl == 0,
+            tags=captured.tags,
         )
         try:
             await store.fill(self._key, generation, entry, store.error_ttl or _NOTICE)
@@ -347,18 +400,18 @@ class Flight(Waiter, Generic[T]):
         store.counters.unleased_loads += 1
         store.client.emit(LoadUnleased(key=self._key, reason=reason))
         before_load = len(self._waiters)
-        landed, _ = self._landed(await self._load(None), None)
+        landed, *_ = self._landed(await self._load(None), None)
         self._land(landed, before_load)
 
     def _landed(
         self, result: T | Loaded[T] | NotModified, kept: Verdict | None
-    ) -> tuple[Landed[T], int | None]:
+    ) -> tuple[Landed[T], int | None, Sequence[str]]:
         """Make of what the loader returned something to give and to store, for so long."""
         if result is NOT_MODIFIED and kept is not None and self._revalidate is not None:
-            return Landed(kept.payload), self._ttl
+            return Landed(kept.payload), self._ttl, ()
         store = self._store
-        value, ttl = unwrapped(self._key, result, self._ttl, store.checked)
-        return Landed(store.encode(value), value), ttl
+        loaded = unwrapped(self._key, result, self._ttl, store)
+        return Landed(store.encode(loaded.value), loaded.value), loaded.ttl, loaded.tags
 
     async def _load(self, kept: Verdict | None) -> T | Loaded[T] | NotModified:
         store = self._store
@@ -412,6 +465,11 @@ class Flight(Waiter, Generic[T]):
     def _mark(self) -> None:
         """Cut here: a read is about to leave."""
         self._cut = len(self._waiters)
+
+    def _before_read(self) -> None:
+        """Cut here, and have the namespace's version read ahead of the key."""
+        self._store.versions.ask()
+        self._mark()
 
     def _leave(self) -> None:
         """Let nobody join any more."""

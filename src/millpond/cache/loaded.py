@@ -4,20 +4,30 @@ from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeAlias, TypeVar, cast
 
 from millpond.core.durations import milliseconds
 from millpond.core.entry import Unreadable
 from millpond.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Collection
     from datetime import timedelta
 
     from millpond.cache.decision import Verdict
     from millpond.cache.store import Store
+    from millpond.core.keys import Key
 
-__all__ = ["NOT_MODIFIED", "Loaded", "Loader", "NotModified", "Revalidate", "asked", "unwrapped"]
+__all__ = [
+    "NOT_MODIFIED",
+    "Loaded",
+    "Loader",
+    "NotModified",
+    "Revalidate",
+    "Settled",
+    "asked",
+    "unwrapped",
+]
 
 T = TypeVar("T")
 
@@ -43,13 +53,15 @@ class Loaded(Generic[T]):
     Attributes:
         value: The value.
         ttl: Seconds or timedelta that it lives; None: as the call or the cache has it.
-        tags: Not yet: must be empty.
+        tags: What it is to be deleted by, besides the tags of the call: 50 at most. They need not
+            be known before the load; if any tag of the namespace was deleted while it ran, the
+            value is given but not stored.
     """
 
     value: T
     _: KW_ONLY
     ttl: float | timedelta | None = None
-    tags: tuple[str, ...] = ()
+    tags: Collection[Key] = ()
 
 
 if TYPE_CHECKING:
@@ -85,23 +97,28 @@ def asked(
     return revalidate(cast("T", old))
 
 
+class Settled(NamedTuple, Generic[T]):
+    """A loader's value, the milliseconds that it may live, and the tags that only it knew."""
+
+    value: T
+    ttl: int | None
+    tags: tuple[str, ...] = ()
+
+
 def unwrapped(
-    key: str,
-    result: T | Loaded[T] | NotModified,
-    ttl: int | None,
-    checked: Callable[[int], int],
-) -> tuple[T, int | None]:
-    """Return a loader's value, and the milliseconds that it may live.
+    key: str, result: T | Loaded[T] | NotModified, ttl: int | None, store: Store[T]
+) -> Settled[T]:
+    """Take apart what a loader returned.
 
     Args:
         key: For messages.
         result: What the loader returned.
         ttl: Milliseconds for values that say nothing themselves.
-        checked: Refuses milliseconds that the cache cannot give.
+        store: Refuses what the cache cannot give.
 
     Raises:
-        ConfigError: A TTL that cannot be one; tags; or `NOT_MODIFIED`, where there was nothing that
-            it could be said of.
+        ConfigError: A TTL or tag that cannot be one; or `NOT_MODIFIED`, where there was nothing
+            that it could be said of.
     """
     if result is NOT_MODIFIED:
         raise ConfigError(
@@ -109,10 +126,8 @@ def unwrapped(
             "be said of; only what is passed as revalidate= may return it"
         )
     if not isinstance(result, Loaded):
-        return cast("T", result), ttl
+        return Settled(cast("T", result), ttl)
     loaded = cast("Loaded[T]", result)
-    if loaded.tags:
-        raise ConfigError(f"Loaded(tags={loaded.tags!r}): this version has no tags yet")
     if loaded.ttl is not None:
-        ttl = checked(milliseconds(loaded.ttl, "Loaded.ttl"))
-    return loaded.value, ttl
+        ttl = store.checked(milliseconds(loaded.ttl, "Loaded.ttl"))
+    return Settled(loaded.value, ttl, store.tag_names(loaded.tags) if loaded.tags else ())

@@ -31,6 +31,8 @@ from millpond.errors import BackendError, ClosedError, RemoteLoadError
 from millpond.events import RefreshFailed
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from millpond.cache.decision import Verdict
     from millpond.cache.flight import StartOver
     from millpond.cache.loaded import Loader, Revalidate
@@ -52,6 +54,7 @@ class Refresh(Flight[T], Generic[T]):
 
     async def _fly(self) -> None:
         generation, store = new_generation(), self._store
+        capture = self._capture(self._verdict)
         self._mark()
         try:
             found = await store.claim(self._key, generation, self._verdict.seen)
@@ -62,7 +65,7 @@ class Refresh(Flight[T], Generic[T]):
             return
         if found is None or found.found is Found.OURS:
             store.counters.refreshes += 1
-            await self._lead(generation, None if found is None else self._verdict)
+            await self._lead(generation, capture, None if found is None else self._verdict)
         else:
             self._start_over()  # somebody else refreshes it, or it is another value by now
 
@@ -76,24 +79,28 @@ def begin_refresh(
     loader: Loader[T],
     *,
     ttl: int | None,
+    tags: Sequence[str],
     verdict: Verdict,
     revalidate: Revalidate[T] | None,
 ) -> None:
-    """Refresh a value in the background, unless this process is loading it already.
+    """Refresh a value in the background, if it is due and this process does not load it already.
 
     Args:
         store: What the flights of one cache share.
         name: The Redis key.
         loader: Asked for the value, once.
         ttl: Milliseconds that the value may live; None: as the cache has it.
+        tags: What it is to be deleted by.
         verdict: What is being served.
         revalidate: Asked instead of the loader.
     """
     flights = store.flights
     flight = flights.get(name)
-    if flight is not None and flight.lives:
+    if not verdict.due or (flight is not None and flight.lives):
         return
-    flight = Refresh(store, name, loader, ttl=ttl, verdict=verdict, revalidate=revalidate)
+    flight = Refresh(
+        store, name, loader, ttl=ttl, verdict=verdict, tags=tags, revalidate=revalidate
+    )
     with suppress(ClosedError):  # the client is being closed, and has served its last values
         task = store.client.supervisor.start(flight.run(), name=f"millpond refresh {name}")
         task.add_done_callback(flight.ended)

@@ -86,6 +86,7 @@ def standing(
     now: float | None = None,
     *,
     ahead: float = 0.0,
+    expired: bool = False,
     draw: Callable[[], float] = random.random,
 ) -> tuple[Standing, float]:
     """Judge a value.
@@ -96,6 +97,7 @@ def standing(
         now: Milliseconds since the epoch; None: by this process's clock.
         ahead: Milliseconds by which that clock is known to be ahead of the server's, by which
             claims are made.
+        expired: Whether it has been made stale before its time.
         draw: Gives a random number, at least 0 and less than 1.
 
     Returns:
@@ -105,7 +107,7 @@ def standing(
     age = (time.time() * 1000 if now is None else now) - value.created
     left = value.refresh - (age - ahead) if value.refresh > 1 else 0.0
     claimed = 0.0 if value.failed or left <= 0 else left
-    past = age - value.soft
+    past = max(age - value.soft, 0.0) if expired else age - value.soft
     if past < 0:
         reach = value.load * staleness.early
         if -past < reach * NEVER and left <= 0 and -reach * math.log(1.0 - draw()) >= -past:
