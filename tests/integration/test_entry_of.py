@@ -39,6 +39,7 @@ async def put(
         created_ms=int((time.time() - ago) * 1000),
         soft_ms=soft,
     )
+    await one.in_no_era()
     await one.client.call("SET", KEY, raw, "PX", px)
 
 

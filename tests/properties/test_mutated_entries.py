@@ -2,6 +2,8 @@
 
 The suite draws some thousands; `MILLPOND_FUZZ=1000000` draws as many as that, for each test.
 
+Another era is a miss like any other, and so is a tag that is not what it was: no event.
+
 A plain payload has no checksum. Changed bytes that are another value of the type, a 6 in place of
 a 5, are read as that value, and so is a cut entry with the None flag read as None. A compressed
 payload has one, and is the right value or none.
@@ -28,7 +30,7 @@ CODECS = [Codec(annotation, 1) for annotation, _ in SAMPLES]
 PAYLOADS = [parse(whole(*sample)[0]).payload_at for sample in SAMPLES]
 
 # What a reader does with the bytes: load, wait, or load past them. None of it is a value.
-NO_VALUE = {Found.LEASE, Found.WRITE, Found.NEWER, Found.ERROR, Found.DEAD}
+NO_VALUE = {Found.LEASE, Found.WRITE, Found.NEWER, Found.ERROR, Found.REVOKED, Found.DEAD}
 
 
 def check_value(place: int, raw: bytes, found: Any) -> str:
@@ -73,7 +75,7 @@ def test_mutated_entry_is_no_value_or_one_that_its_bytes_say() -> None:
 async def test_mutated_entry_is_a_miss_and_an_event_through_a_real_server(url: str) -> None:
     told: list[Event] = []
     seen = Counter[str]()
-    silent = {Found.LEASE, Found.WRITE, Found.NEWER, Found.ERROR}
+    silent = {Found.LEASE, Found.WRITE, Found.NEWER, Found.ERROR, Found.REVOKED}
     async with Client.from_url(url, prefix="t", hooks=[told.append]) as client:
         caches = [
             Cache[Any](client, f"n{place}", ttl=60, type=annotation, version=1)

@@ -136,9 +136,9 @@ class Kind(Enum):
 
 _KINDS = {kind.value[0]: kind for kind in Kind}
 _FLAGS = {
-    Kind.VALUE: IS_NONE | IS_ZSTD | IS_SOFT,
+    Kind.VALUE: IS_NONE | IS_ZSTD | HAS_TAGS | IS_SOFT,
     Kind.LEASE: 0,
-    Kind.ERROR: FOR_WAITERS,
+    Kind.ERROR: HAS_TAGS | FOR_WAITERS,
     Kind.WRITE: 0xFF,
 }
 
@@ -273,6 +273,7 @@ def pack_error(
     era: bytes = NO_ERA,
     load_ms: float = 0.0,
     for_waiters: bool = False,
+    tags: Sequence[TagVersion] = (),
 ) -> bytes:
     """Return an error's entry.
 
@@ -285,8 +286,9 @@ def pack_error(
         era: Of the namespace, from before the load.
         load_ms: Milliseconds until it was raised.
         for_waiters: Whether those who come later treat it as a miss.
+        tags: As of a value.
     """
-    flags = FOR_WAITERS if for_waiters else 0
+    flags = (FOR_WAITERS if for_waiters else 0) | (HAS_TAGS if tags else 0)
     name = type_name.encode(errors="replace")[:_NAME_LONGEST].decode(errors="ignore").encode()
     head = _pack_head(
         b"e",
@@ -298,7 +300,7 @@ def pack_error(
         created_ms=created_ms,
         load_ms=load_ms,
     )
-    return head + name
+    return head + (_pack_tags(tags) if tags else b"") + name
 
 
 def _pack_head(
@@ -326,9 +328,14 @@ def _pack_tags(tags: Sequence[TagVersion]) -> bytes:
     return _SIZE.pack(len(section)) + section
 
 
-def error_name(raw: bytes) -> str:
-    """Return the type name in an error's entry, fit to be printed whatever the bytes are."""
-    name = raw[HEAD_SIZE : HEAD_SIZE + _NAME_LONGEST].decode(errors="replace")
+def error_name(raw: bytes, at: int = HEAD_SIZE) -> str:
+    """Return the type name in an error's entry, fit to be printed whatever the bytes are.
+
+    Args:
+        raw: The entry.
+        at: Where the name begins: `payload_at` of its header.
+    """
+    name = raw[at : at + _NAME_LONGEST].decode(errors="replace")
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
 
 
