@@ -51,6 +51,7 @@ async def test_nest_a_million_deep_is_a_miss_and_an_event_and_is_replaced(
     good: Any = {"arrays": [1], "typed": [User(1, "Ada")], "struct": Node(1, Node(2))}.get(name)
     good = good or {"dataclass": Branch([Branch()]), "json": Owner(id=1)}.get(name, {"a": 1})
     async with Member[Any](url, type=annotation) as one:
+        await one.in_no_era()
         await one.client.call("SET", KEY, raw, "PX", 60_000)
         assert await one.cache.get(1) is MISSING
         assert len(one.told(EntryUnreadable)) == 1

@@ -81,6 +81,8 @@ async def test_mutated_entry_is_a_miss_and_an_event_through_a_real_server(url: s
             Cache[Any](client, f"n{place}", ttl=60, type=annotation, version=1)
             for place, (annotation, _) in enumerate(SAMPLES)
         ]
+        for place in range(len(SAMPLES)):  # the era that the samples are packed in
+            await client.call("SET", f"t:n{place}:{{}}era", bytes(12), "PX", 600_000)
 
         async def one(number: int, place: int, raw: bytes) -> tuple[int, bytes, Any]:
             cache = caches[place]
