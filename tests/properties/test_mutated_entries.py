@@ -2,6 +2,8 @@
 
 The suite draws some thousands; `MILLPOND_FUZZ=1000000` draws as many as that, for each test.
 
+Another era is a miss like any other, and so is a tag that is not what it was: no event.
+
 A plain payload has no checksum. Changed bytes that are another value of the type, a 6 in place of
 a 5, are read as that value, and so is a cut entry with the None flag read as None. A compressed
 payload has one, and is the right value or none.
@@ -79,6 +81,8 @@ async def test_mutated_entry_is_a_miss_and_an_event_through_a_real_server(url: s
             Cache[Any](client, f"n{place}", ttl=60, type=annotation, version=1)
             for place, (annotation, _) in enumerate(SAMPLES)
         ]
+        for place in range(len(SAMPLES)):  # the era that the samples are packed in
+            await client.call("SET", f"t:n{place}:{{}}era", bytes(12), "PX", 600_000)
 
         for place in range(len(SAMPLES)):
             await client.call("SET", f"t:n{place}:{{}}era", bytes(12), "PX", 600_000)
