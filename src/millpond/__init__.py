@@ -8,6 +8,7 @@ from millpond.cache.cached_many import CachedMany
 from millpond.cache.context import CacheMode, cache_mode
 from millpond.cache.entry import Entry
 from millpond.cache.fetching import Warmed
+from millpond.cache.loaded import NOT_MODIFIED, Loaded, NotModified
 from millpond.cache.missing import MISSING, Missing
 from millpond.cache.policy import CachePolicy
 from millpond.cache.statistics import CacheStatistics
@@ -23,6 +24,7 @@ from millpond.errors import (
     ClosedError,
     CodecError,
     ConfigError,
+    FingerprintMismatch,
     InvalidationPending,
     LimitExceeded,
     LoadDeadlock,
@@ -35,6 +37,7 @@ from millpond.errors import (
     NoQuorum,
     RemoteLoadError,
     ReplyError,
+    RunInProgress,
 )
 from millpond.events import (
     DeleteUnconfirmed,
@@ -54,7 +57,9 @@ from millpond.events import (
     LoadUnleased,
     LockFailed,
     MarkRemoved,
+    RefreshFailed,
     ReleaseUnconfirmed,
+    ResultUnconfirmed,
     ServerLimited,
     WireDown,
     WireUp,
@@ -70,6 +75,9 @@ from millpond.limit.together import hit_all
 from millpond.lock.held import Held
 from millpond.lock.locks import Locks
 from millpond.lock.store import LockStatistics
+from millpond.structures.idempotency import Idempotency
+from millpond.structures.run import Run
+from millpond.structures.tally import IdempotencyStatistics
 
 __all__ = [
     # use
@@ -87,15 +95,21 @@ __all__ = [
     "FixedWindow",
     "Full",
     "Held",
+    "Idempotency",
+    "IdempotencyStatistics",
     "Key",
     "Limiter",
     "LimiterStatistics",
+    "Loaded",
     "LockStatistics",
     "Locks",
     "MISSING",
     "Missing",
+    "NOT_MODIFIED",
+    "NotModified",
     "Policy",
     "Quota",
+    "Run",
     "Script",
     "SlidingWindow",
     "Slot",
@@ -112,6 +126,7 @@ __all__ = [
     "ClosedError",
     "CodecError",
     "ConfigError",
+    "FingerprintMismatch",
     "InvalidationPending",
     "LimitExceeded",
     "LoadDeadlock",
@@ -124,6 +139,7 @@ __all__ = [
     "NoQuorum",
     "RemoteLoadError",
     "ReplyError",
+    "RunInProgress",
     # events
     "DeleteUnconfirmed",
     "EntryUnreadable",
@@ -142,7 +158,9 @@ __all__ = [
     "LoadUnleased",
     "LockFailed",
     "MarkRemoved",
+    "RefreshFailed",
     "ReleaseUnconfirmed",
+    "ResultUnconfirmed",
     "ServerLimited",
     "WireDown",
     "WireUp",

@@ -31,7 +31,9 @@ __all__ = [
     "LoadUnleased",
     "LockFailed",
     "MarkRemoved",
+    "RefreshFailed",
     "ReleaseUnconfirmed",
+    "ResultUnconfirmed",
     "ServerLimited",
     "WireDown",
     "WireUp",
@@ -87,6 +89,17 @@ class LoadFailed(Event, frozen=True, kw_only=True):
     key: str
     seconds: float
     type_name: str
+
+
+class RefreshFailed(Event, frozen=True, kw_only=True):
+    """A load failed, and the value that it should have replaced stays, to be served stale.
+
+    Or Redis refused to let it be claimed: then the next reader tries again.
+    """
+
+    key: str
+    type_name: str
+    retry_after: float  # seconds in which nobody in the fleet tries again
 
 
 class LoadUnleased(Event, frozen=True, kw_only=True):
@@ -171,8 +184,18 @@ class ReleaseUnconfirmed(Event, frozen=True, kw_only=True):
     reason: str
 
 
+class ResultUnconfirmed(Event, frozen=True, kw_only=True):
+    """Redis did not acknowledge the result of a run: it is sent again for ten minutes."""
+
+    key: str
+    reason: str
+
+
 class EvictionPossible(Event, frozen=True, kw_only=True):
-    """The server may evict locks when its memory is full; said once for each `Locks`."""
+    """The server may evict locks, or results of runs, when its memory is full.
+
+    Said once for each `Locks` and `Idempotency`.
+    """
 
     policy: str  # "volatile-lru", ...
     fix: str
@@ -219,6 +242,7 @@ _WARNINGS = (
     InvalidationsLeft,
     LockFailed,
     ReleaseUnconfirmed,
+    ResultUnconfirmed,
     EvictionPossible,
 )
 _LINE = 2000  # characters

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from tests.support.servers import Server
 
-LINE = (Path(__file__).parents[2] / "docs" / "snippets" / "acl.txt").read_text().split()
+SNIPPETS = Path(__file__).parents[2] / "docs" / "snippets"
+LINE = (SNIPPETS / "acl.txt").read_text().split()
 COMMANDS = [word.removeprefix("+") for word in LINE if word.startswith("+")]
 ALWAYS_ALLOWED = {"hello", "auth"}
 OUR_OWN = {"acl", "config", "script"}  # this test's own, as is redis-py's CLIENT SETINFO
@@ -69,7 +70,7 @@ class Told:
 async def everything(server: Server, url: str) -> Told:
     """Use two clients for all that the library does, a lost connection included."""
     told = Told()
-    policy = CachePolicy(lease_ttl=0.2)
+    policy = CachePolicy(lease_ttl=0.2, stale_while_revalidate=10)
     begun, end = asyncio.Event(), asyncio.Event()
 
     async def load() -> str:
@@ -106,6 +107,8 @@ async def everything(server: Server, url: str) -> Told:
         async with here.writing(1) as write:
             write.set("written")
         assert await there.touch(1) == 1
+        assert await here.expire(1)
+        assert await there.get_or_set(1, load) == "written"
         assert await there.delete(1)
         with contextlib.suppress(LookupError):
             await here.get_or_set(2, fail)

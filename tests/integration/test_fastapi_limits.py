@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Request, WebSocket
 from starlette.responses import PlainTextResponse
 
 from millpond import Client, ConfigError
@@ -275,6 +275,144 @@ async def test_without_install_a_denial_is_still_a_429_with_its_headers(
         assert denied.status_code == 429
         assert denied.headers["Retry-After"] == "60"
         assert denied.json()["detail"].startswith("Too many requests")
+
+
+async def test_full_concurrency_limit_in_a_handler_is_a_429_with_a_problem_body(
+    own_client: Client, two: Limiter
+) -> None:
+    app = make_app(own_client)
+
+    @app.get("/")
+    async def root() -> int:
+        async with two.concurrency("everybody", 1), two.concurrency("everybody", 1):
+            return 1
+
+    async with asking(app) as http:
+        denied = await http.get("/")
+        assert denied.status_code == 429
+        assert denied.headers["Retry-After"] == "10"
+        assert denied.json()["violated-policies"] == ["concurrency"]
+        assert denied.json()["detail"].startswith("Too many requests: try again in")
+
+
+async def test_request_that_never_fits_is_told_so(own_client: Client, two: Limiter) -> None:
+    app = make_app(own_client)
+
+    @app.get("/", dependencies=[Depends(limit(two, cost=3))])
+    async def root() -> int:
+        return 1
+
+    async with asking(app) as http:
+        denied = await http.get("/")
+        assert denied.json()["detail"] == "This request costs more than the limit ever allows."
+        assert denied.json()["violated-policies"] == ["window-60s"]
+
+
+async def test_blocked_client_is_told_that_nothing_is_left(
+    own_client: Client, two: Limiter
+) -> None:
+    app = make_app(own_client)
+
+    @app.get("/", dependencies=[Depends(limit(two, legacy_headers=True))])
+    async def root() -> int:
+        return 1
+
+    async with asking(app) as http:
+        await two.block("9.9.9.9", 300)
+        for _ in range(2):
+            denied = await http.get("/")
+            assert denied.status_code == 429
+            assert denied.json()["violated-policies"] == ["block"]
+            assert denied.headers["RateLimit"] in {f'"window-60s";r=0;t={t}' for t in (300, 301)}
+            assert denied.headers["X-RateLimit-Remaining"] == "0"
+
+
+async def test_older_headers_of_several_limits_tell_of_the_tightest(
+    own_client: Client, two: Limiter
+) -> None:
+    app = make_app(own_client)
+    wide = Limiter(own_client, "wide", SlidingWindow(50, per=60, name="wide"))
+    for path, order in (("/a", (two, wide)), ("/b", (wide, two))):
+
+        @app.get(path, dependencies=[Depends(limit(one, legacy_headers=True)) for one in order])
+        async def root() -> int:
+            return 1
+
+    async with asking(app) as http:
+        for path in ("/a", "/b"):
+            headers = (await http.get(path)).headers
+            assert headers.get_list("X-RateLimit-Limit") == ["2"]
+            assert len(headers.get_list("X-RateLimit-Remaining")) == 1
+            assert len(headers.get_list("RateLimit")) == 2
+
+
+async def test_limiter_may_be_looked_up_first(own_client: Client, two: Limiter) -> None:
+    app = make_app(own_client)
+
+    async def tier(request: Request) -> Limiter:
+        return two
+
+    @app.get("/", dependencies=[Depends(limit(tier))])
+    async def root() -> int:
+        return 1
+
+    async with asking(app) as http:
+        assert [(await http.get("/")).status_code for _ in range(3)] == [200, 200, 429]
+
+
+async def test_websocket_is_limited_where_it_is_opened(own_client: Client, two: Limiter) -> None:
+    """A limit of the whole application is asked for WebSockets, too."""
+    app = FastAPI(dependencies=[Depends(limit(two, per_route=True))])
+    install(app, own_client)
+
+    @app.websocket("/ws/{room}")
+    async def ws(websocket: WebSocket, room: str) -> None:
+        await websocket.accept()
+        await websocket.close()
+
+    async def opened() -> list[Any]:
+        scope = {
+            "type": "websocket",
+            "path": "/ws/1",
+            "raw_path": b"/ws/1",
+            "query_string": b"",
+            "headers": [],
+            "client": ("9.9.9.9", 5),
+            "extensions": {"websocket.http.response": {}},
+        }
+        sent: list[Any] = []
+
+        async def receive() -> Any:
+            return {"type": "websocket.connect"}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await app(scope, receive, send)
+        return sent
+
+    async with app.router.lifespan_context(app):
+        for _ in range(2):
+            assert [message["type"] for message in await opened()] == [
+                "websocket.accept",
+                "websocket.close",
+            ]
+        denied = (await opened())[0]
+        assert (denied["type"], denied["status"]) == ("websocket.http.response.start", 429)
+        assert (b"retry-after", b"60") in denied["headers"]
+        assert await own_client.call(
+            "EXISTS", two.key(("WEBSOCKET", "/ws/{room}", "9.9.9.9")) + ":window-60s"
+        )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"cost": 0}, {"cost": -1}, {"cost": True}, {"cost": 1.5}, {"key": "ann"}, {"skip_when": True}],
+)
+def test_options_that_cannot_be_are_refused_where_the_route_is_declared(options: Any) -> None:
+    limiter = Limiter(Client.from_url("memory://"), "api", SlidingWindow(1, per=60))
+    with pytest.raises(ConfigError):
+        limit(limiter, **options)
 
 
 # -- addresses ---------------------------------------------------------------------------------

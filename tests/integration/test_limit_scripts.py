@@ -152,7 +152,17 @@ async def test_refund_of_a_fixed_window_that_has_ended_gives_nothing_back(bench:
 
 @pytest.mark.parametrize("policy", [WINDOW, TokenBucket(2, per=10), FixedWindow(2, per=10)])
 async def test_foreign_bytes_under_a_state_count_as_nothing(bench: Bench, policy: Policy) -> None:
-    for raw in (b"", b"w", b"w" * 22, b"\0" * 60, b"12 x", b"-1 5"):
+    head = b"w" + bytes(7) + b"\0\0\5" + b"\0\0\1" + b"\0\0\2" + bytes(6)
+    short = (b"", b"w", b"w" * 22, bytes(60), b"12 x", b"-1 5", b"5 5", b"1 2 3 4")
+    for raw in (
+        *short,
+        b"w" * 23,
+        b"w" * 60,
+        b"w" * 5000,
+        head,
+        head + bytes(12),
+        head + bytes(99),
+    ):
         await bench.client.call("SET", f"{{k}}:{policy.label}", raw, "PX", 60_000)
         assert (await bench.hit(NOON, policy))[0][:3] == [0, 1, 1], raw
 

@@ -22,6 +22,14 @@ if TYPE_CHECKING:
     from tests.support.servers import Server
 
 ROOT = Path(__file__).parents[2]
+STALE: dict[str, object] = {
+    "ttl": 0.03,
+    "stale_while_revalidate": 0.03,
+    "stale_if_error": 2.0,
+    "stale_retry": 0.01,
+    "failures": 0.2,
+    "pause": 0.3,  # so that values live to be stale
+}
 COMMAND = [sys.executable, "-m", "tests.properties.worker"]
 
 
@@ -82,15 +90,12 @@ def run(server: Server, folder: Path, **options: object) -> list[History]:
         },
         # Marks lapse while their writers' processes stand still.
         {"seconds": 2.0, "ways": ["delete", "through"], "write_timeout": 0.1, "stall": 0.3},
+        STALE | {"seconds": 3.0, "ways": ["delete", "through"], "refreshes": 0.05},
+        STALE | {"seconds": 2.0, "ways": ["delete", "expire"], "stale_after": 0.005},
     ],
     ids=[
-        "short loads",
-        "lost leases",
-        "write-through",
-        "all ways",
-        "refreshes",
-        "many",
-        "lapsed marks",
+        *("short loads", "lost leases", "write-through", "all ways", "refreshes", "many"),
+        *("lapsed marks", "stale on purpose", "expired"),
     ],
 )
 def test_no_read_in_four_processes_is_older_than_the_last_finished_write(
@@ -106,6 +111,8 @@ def test_no_read_in_four_processes_is_older_than_the_last_finished_write(
     assert reads > loads > 0
     assert all(history.unconfirmed == 0 for history in histories)
     assert len({read.version for history in histories for read in history.reads}) > 5
+    if "stale_if_error" in options:
+        assert sum(history.stale for history in histories) > 20
 
 
 def test_fill_that_does_not_compare_is_caught(server: Server, tmp_path: Path) -> None:
@@ -117,6 +124,12 @@ def test_fill_that_does_not_compare_is_caught_where_many_are_loaded(
     server: Server, tmp_path: Path
 ) -> None:
     histories = run(server, tmp_path, seconds=1.0, blind=True, many=1.0)
+    assert len(stale_reads(histories)) > 10
+
+
+def test_refresh_that_stores_over_any_value_is_caught(server: Server, tmp_path: Path) -> None:
+    options = STALE | {"stale_while_revalidate": 2.0, "load_seconds": 0.1, "keys": 1}
+    histories = run(server, tmp_path, seconds=2.0, blind_refresh=True, **options)
     assert len(stale_reads(histories)) > 10
 
 

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from millpond.cache.decision import Verdict
+    from millpond.cache.loaded import Loaded
     from millpond.cache.store import Store
     from millpond.cache.versions import Captured
 
@@ -49,7 +50,7 @@ __all__ = ["NOTHING", "BulkFlight", "BulkReload", "LoadMany", "Loads", "called",
 T = TypeVar("T")
 K = TypeVar("K", bound=Key)
 
-LoadMany: TypeAlias = "Callable[[list[K]], Awaitable[Mapping[K, T | Exception]]]"
+LoadMany: TypeAlias = "Callable[[list[K]], Awaitable[Mapping[K, T | Loaded[T] | Exception]]]"
 """A loader of many: from a list of keys to the values that there are, or why there is none."""
 
 
@@ -125,6 +126,12 @@ class BulkFlight(Flight[T], Generic[T]):
             self._store.release(self._key, generation)
         else:
             await super()._publish(generation, error, took, captured)
+
+    async def _defer(self, generation: bytes, error: Exception) -> None:
+        if isinstance(error, _NoValue):
+            self._store.release(self._key, generation)
+        else:
+            await super()._defer(generation, error)
 
     def _failed(self, error: BaseException, started: float) -> None:
         if not isinstance(error, _NoValue):

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from millpond.cache.cache import Cache
+    from millpond.cache.loaded import Loaded
     from millpond.cache.missing import Missing
     from millpond.core.keys import Key
 
@@ -53,7 +54,7 @@ class Cached(Decorated[T], Generic[P, T]):
     def __init__(
         self,
         cache: Cache[T],
-        function: Callable[P, Coroutine[Any, Any, T]],
+        function: Callable[P, Coroutine[Any, Any, T | Loaded[T]]],
         template: str,
         *,
         ttl: float | timedelta | None = None,
@@ -137,6 +138,20 @@ class Cached(Decorated[T], Generic[P, T]):
         """
         return await self._cache.delete(self._key(args, kwargs))
 
+    async def expire(self, *args: P.args, **kwargs: P.kwargs) -> bool:
+        """Make the result stale now, to be served once more and refreshed, as `Cache.expire`.
+
+        Returns:
+            Whether Redis acknowledged.
+
+        Raises:
+            Exception: As `Cache.expire`.
+
+        Redis:
+            As `Cache.expire`.
+        """
+        return await self._cache.expire(self._key(args, kwargs))
+
     async def refresh(self, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call the function now and store its result over what is there, as `Cache.refresh`.
 
@@ -193,5 +208,5 @@ class Cached(Decorated[T], Generic[P, T]):
 
     def _loader(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Callable[[], Coroutine[Any, Any, T]]:
+    ) -> Callable[[], Coroutine[Any, Any, T | Loaded[T]]]:
         return partial(self._function, *self._object, *args, **kwargs)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from millpond.cache.bulk import LoadMany
     from millpond.cache.cache import Cache
+    from millpond.cache.loaded import Loaded
     from millpond.core.keys import Key
 
 __all__ = ["CachedMany"]
@@ -53,7 +54,7 @@ class CachedMany(Decorated[T], Generic[P, K, T]):
     def __init__(
         self,
         cache: Cache[T],
-        function: Callable[P, Coroutine[Any, Any, Mapping[K, T | Exception]]],
+        function: Callable[P, Coroutine[Any, Any, Mapping[K, T | Loaded[T] | Exception]]],
         template: str,
         *,
         over: str,

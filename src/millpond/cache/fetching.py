@@ -16,6 +16,7 @@ import msgspec
 from millpond.cache.bulk import NOTHING, BulkFlight, BulkReload, Loads, called, dealt
 from millpond.cache.decision import ABSENT, Found, Verdict
 from millpond.cache.flight import Flight, Landed, StartOver
+from millpond.cache.loaded import Loaded
 from millpond.cache.many import read_many
 from millpond.cache.missing import MISSING
 from millpond.cache.reload import Reload
@@ -295,7 +296,8 @@ async def load_past(
         if isinstance(given[known], Exception):
             errors[key] = given[known]
         else:
-            values[key] = given[known]
+            value = given[known]
+            values[key] = value.value if isinstance(value, Loaded) else value
     errors |= _strangers(strange)
     if errors:
         raise LoadManyFailed(values, errors) from next(iter(errors.values()))
