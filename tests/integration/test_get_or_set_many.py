@@ -329,17 +329,20 @@ async def test_key_that_the_loader_leaves_out_has_no_value_and_is_asked_for_agai
 
 
 async def test_who_waits_for_a_key_that_has_no_value_loads_for_himself(
-    one: Member[int], two: Member[int]
+    url: str, two: Member[int]
 ) -> None:
-    rows = Rows({1: 10}, held=True)
-    many = ask_many(one, rows, [1, 2])
-    await rows.called()
-    here, there = ask(one, Source(5).load, key=2), ask(two, Source(5).load, key=2)
-    await two.waiting()
-    await one.joined(3)
-    rows.release()
-    assert await many == {1: 10}
-    assert await asyncio.gather(here, there) == [5, 5]
+    policy = CachePolicy(lease_ttl=60)  # given up, and not waited for
+    async with Member[int](url, policy=policy) as one:
+        rows = Rows({1: 10}, held=True)
+        many = ask_many(one, rows, [1, 2])
+        await rows.called()
+        here, there = ask(one, Source(5).load, key=2), ask(two, Source(5).load, key=2)
+        await two.waiting()
+        await one.joined(3)
+        rows.release()
+        assert await many == {1: 10}
+        async with asyncio.timeout(10):
+            assert await asyncio.gather(here, there) == [5, 5]
 
 
 async def test_crowd_that_asks_for_what_is_not_there_is_told_so_together(one: Member[int]) -> None:
