@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import msgspec
 
@@ -297,7 +297,7 @@ async def load_past(
             errors[key] = given[known]
         else:
             value = given[known]
-            values[key] = value.value if isinstance(value, Loaded) else value
+            values[key] = cast("Loaded[T]", value).value if isinstance(value, Loaded) else value
     errors |= _strangers(strange)
     if errors:
         raise LoadManyFailed(values, errors) from next(iter(errors.values()))
