@@ -84,9 +84,6 @@ async def test_mutated_entry_is_a_miss_and_an_event_through_a_real_server(url: s
         for place in range(len(SAMPLES)):  # the era that the samples are packed in
             await client.call("SET", f"t:n{place}:{{}}era", bytes(12), "PX", 600_000)
 
-        for place in range(len(SAMPLES)):
-            await client.call("SET", f"t:n{place}:{{}}era", bytes(12), "PX", 600_000)
-
         async def one(number: int, place: int, raw: bytes) -> tuple[int, bytes, Any]:
             cache = caches[place]
             client.call("SET", cache.key(number), raw, "PX", 60_000)
@@ -102,7 +99,9 @@ async def test_mutated_entry_is_a_miss_and_an_event_through_a_real_server(url: s
                     seen[check_value(place, raw, value)] += 1
                     continue
                 fingerprint = CODECS[place].fingerprint
-                if judge(raw, version=1, fingerprint=fingerprint).found not in silent:
+                verdict = judge(raw, version=1, fingerprint=fingerprint)
+                # What is past its time is a miss like any, whatever its payload.
+                if verdict.found not in silent and verdict.soft is None:
                     misses += 1
             seen["misses with an event"] += misses
             assert len(told) == misses
