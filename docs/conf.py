@@ -61,7 +61,11 @@ def _find_public_name(
     if node.get("refdomain") != "py" or not target.startswith("millpond."):
         return None
     if name not in millpond.__all__:
-        return text if target.startswith(("millpond.core.", "millpond.cache.")) else None
+        return (
+            text
+            if target.startswith(("millpond.core.", "millpond.cache.", "millpond.structures."))
+            else None
+        )
     return env.domains.python_domain.resolve_xref(
         env, node["refdoc"], app.builder, "obj", f"millpond.{name}", node, text
     )

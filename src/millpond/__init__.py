@@ -21,6 +21,7 @@ from millpond.errors import (
     ClosedError,
     CodecError,
     ConfigError,
+    FingerprintMismatch,
     InvalidationPending,
     LimitExceeded,
     LoadDeadlock,
@@ -32,6 +33,7 @@ from millpond.errors import (
     NoQuorum,
     RemoteLoadError,
     ReplyError,
+    RunInProgress,
 )
 from millpond.events import (
     DeleteUnconfirmed,
@@ -52,6 +54,7 @@ from millpond.events import (
     LockFailed,
     MarkRemoved,
     ReleaseUnconfirmed,
+    ResultUnconfirmed,
     ServerLimited,
     WireDown,
     WireUp,
@@ -67,6 +70,9 @@ from millpond.limit.together import hit_all
 from millpond.lock.held import Held
 from millpond.lock.locks import Locks
 from millpond.lock.store import LockStatistics
+from millpond.structures.idempotency import Idempotency
+from millpond.structures.run import Run
+from millpond.structures.tally import IdempotencyStatistics
 
 __all__ = [
     # use
@@ -83,6 +89,8 @@ __all__ = [
     "FixedWindow",
     "Full",
     "Held",
+    "Idempotency",
+    "IdempotencyStatistics",
     "Key",
     "Limiter",
     "LimiterStatistics",
@@ -92,6 +100,7 @@ __all__ = [
     "Missing",
     "Policy",
     "Quota",
+    "Run",
     "Script",
     "SlidingWindow",
     "Slot",
@@ -107,6 +116,7 @@ __all__ = [
     "ClosedError",
     "CodecError",
     "ConfigError",
+    "FingerprintMismatch",
     "InvalidationPending",
     "LimitExceeded",
     "LoadDeadlock",
@@ -118,6 +128,7 @@ __all__ = [
     "NoQuorum",
     "RemoteLoadError",
     "ReplyError",
+    "RunInProgress",
     # events
     "DeleteUnconfirmed",
     "EntryUnreadable",
@@ -137,6 +148,7 @@ __all__ = [
     "LockFailed",
     "MarkRemoved",
     "ReleaseUnconfirmed",
+    "ResultUnconfirmed",
     "ServerLimited",
     "WireDown",
     "WireUp",

@@ -16,6 +16,7 @@ __all__ = [
     "ClosedError",
     "CodecError",
     "ConfigError",
+    "FingerprintMismatch",
     "InvalidationPending",
     "LimitExceeded",
     "LoadDeadlock",
@@ -27,6 +28,7 @@ __all__ = [
     "NoQuorum",
     "RemoteLoadError",
     "ReplyError",
+    "RunInProgress",
 ]
 
 
@@ -262,3 +264,42 @@ class LimitExceeded(MillpondError):
         self.key = key
         self.decision = decision
         self.retry_after = wait
+
+
+class RunInProgress(MillpondError):
+    """Another call with the same idempotency key is being carried out, here or elsewhere.
+
+    Attributes:
+        key: The Redis key of the result that is to come.
+        retry_after: Seconds after which another may begin, should that call's process have died;
+            while it lives, it may take longer, or be over sooner.
+    """
+
+    status_hint = 409
+
+    def __init__(self, key: str, retry_after: float) -> None:
+        """Name the key and the time."""
+        super().__init__(
+            f"what {key!r} stands for is being done by another call; ask again for its result, or "
+            "pass wait= to run_once"
+        )
+        self.key = key
+        self.retry_after = retry_after
+
+
+class FingerprintMismatch(MillpondError):
+    """An idempotency key that was used before, for something else.
+
+    Attributes:
+        key: The Redis key of the result.
+    """
+
+    status_hint = 422
+
+    def __init__(self, key: str) -> None:
+        """Name the key."""
+        super().__init__(
+            f"{key!r} was used before with another fingerprint: each request needs a key of its "
+            "own, and the same one only when it is sent again unchanged"
+        )
+        self.key = key

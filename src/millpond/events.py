@@ -32,6 +32,7 @@ __all__ = [
     "LockFailed",
     "MarkRemoved",
     "ReleaseUnconfirmed",
+    "ResultUnconfirmed",
     "ServerLimited",
     "WireDown",
     "WireUp",
@@ -101,7 +102,8 @@ class FillRefused(Event, frozen=True, kw_only=True):
 
     key: str
     reason: str  # "revoked": deleted, replaced, evicted or expired; "unavailable": unknown;
-    # "overlapped": others wrote beside a `writing()`, or may have
+    # "overlapped": others wrote beside a `writing()`, or may have; "invalidated": a tag was
+    # deleted, or the namespace cleared, while it was loaded
 
 
 class DeleteUnconfirmed(Event, frozen=True, kw_only=True):
@@ -168,8 +170,18 @@ class ReleaseUnconfirmed(Event, frozen=True, kw_only=True):
     reason: str
 
 
+class ResultUnconfirmed(Event, frozen=True, kw_only=True):
+    """Redis did not acknowledge the result of a run: it is sent again for ten minutes."""
+
+    key: str
+    reason: str
+
+
 class EvictionPossible(Event, frozen=True, kw_only=True):
-    """The server may evict locks when its memory is full; said once for each `Locks`."""
+    """The server may evict locks, or results of runs, when its memory is full.
+
+    Said once for each `Locks` and `Idempotency`.
+    """
 
     policy: str  # "volatile-lru", ...
     fix: str
@@ -216,6 +228,7 @@ _WARNINGS = (
     InvalidationsLeft,
     LockFailed,
     ReleaseUnconfirmed,
+    ResultUnconfirmed,
     EvictionPossible,
 )
 _INFO = (WireUp, InvalidationsReplayed, LimitRestored)

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from tests.support.servers import Server
 
-LINE = (Path(__file__).parents[2] / "docs" / "snippets" / "acl.txt").read_text().split()
+SNIPPETS = Path(__file__).parents[2] / "docs" / "snippets"
+LINE = (SNIPPETS / "acl.txt").read_text().split()
 COMMANDS = [word.removeprefix("+") for word in LINE if word.startswith("+")]
 ALWAYS_ALLOWED = {"hello", "auth"}
 OUR_OWN = {"acl", "config", "script"}  # this test's own, as is redis-py's CLIENT SETINFO

@@ -101,10 +101,9 @@ def test_entry_fields_are_at_the_bytes_listed() -> None:
         0x0506,
         0x0708090A,
         b"payload",
-        created_ms=0x1314151617181920,
-        soft_ms=0x21222324,
-        refresh_ms=0x25262728,
-        load_us=0x29303132,
+        created_ms=0x131415161718,
+        era=b"an era",
+        load_ms=1.5,
     )
     expected = {
         "magic": b"\x89M",
@@ -113,12 +112,11 @@ def test_entry_fields_are_at_the_bytes_listed() -> None:
         "flags": b"\0",
         "version": b"\x05\x06",
         "fingerprint": b"\x07\x08\x09\x0a",
+        "era": b"an era",
         "generation": b"generate",
-        "created": bytes.fromhex("1314151617181920"),
-        "soft expiry": bytes.fromhex("21222324"),
-        "refresh": bytes.fromhex("25262728"),
-        "how long": bytes.fromhex("29303132"),
-        "payload": b"payload",
+        "created": bytes.fromhex("131415161718"),
+        "how long": bytes.fromhex("3e00"),
+        "sections": b"payload",
     }
     found: list[str] = []
     for place, field in rows("entry.md"):
@@ -131,8 +129,8 @@ def test_entry_fields_are_at_the_bytes_listed() -> None:
 
 
 def test_sizes_of_header_and_lease_are_those_on_the_pages() -> None:
-    assert (LEASE_SIZE, HEAD_SIZE) == (19, 39)
-    assert len(pack_lease(b"generate", 0, 0)) == 19
+    assert (LEASE_SIZE, HEAD_SIZE) == (25, 33)
+    assert len(pack_lease(b"generate", 0, 0)) == 25
 
 
 def test_arguments_of_from_url_are_listed_with_their_defaults() -> None:

@@ -26,7 +26,9 @@ async def one(url: str) -> AsyncIterator[Member[int]]:
         yield member
 
 
-async def put(one: Member[int], value: int, *, ago: float, px: int = 30_000, soft: int = 0) -> None:
+async def put(
+    one: Member[int], value: int, *, ago: float, px: int = 30_000, soft: int | None = None
+) -> None:
     """Store what a process stored some seconds ago."""
     codec: Any = one.cache._store.codec  # pyright: ignore[reportPrivateUsage]
     raw = pack_value(
@@ -37,6 +39,7 @@ async def put(one: Member[int], value: int, *, ago: float, px: int = 30_000, sof
         created_ms=int((time.time() - ago) * 1000),
         soft_ms=soft,
     )
+    await one.in_no_era()
     await one.client.call("SET", KEY, raw, "PX", px)
 
 

@@ -515,6 +515,9 @@ async def test_blocks_own_exception_is_the_cause_of_the_loss(one: Locker) -> Non
             finally:
                 raise KeyError("the body's own")
     assert isinstance(caught.value.__cause__, KeyError)
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0  # ours was taken back, although the block turned it into another
 
 
 async def test_exception_of_a_block_that_kept_its_lock_passes_unchanged(one: Locker) -> None:

@@ -47,9 +47,9 @@ class Contract:
         """Whether the mark has the overlap flag, and who is in it."""
         raw: bytes = await client.call("GET", KEY)
         assert raw[:4] == HEAD[:4]
-        assert len(raw[19:]) % 21 == 0
+        assert len(raw[25:]) % 21 == 0
         assert 0 < await client.call("PTTL", KEY) <= 30_000 or LATER in raw
-        return bool(raw[4]), {raw[at : at + 8] for at in range(19, len(raw), 21)}
+        return bool(raw[4]), {raw[at : at + 8] for at in range(25, len(raw), 21)}
 
     # -- mark ------------------------------------------------------------------------------
 
@@ -169,7 +169,7 @@ class Contract:
     ) -> None:
         raw = head + A + LAPSED + B + LATER
         await self.put(client, raw)
-        for seen in (Seen(), Seen("g", HEAD[11:19]), Seen("b", raw)):
+        for seen in (Seen(), Seen("g", HEAD[17:25]), Seen("b", raw)):
             reply = await client.run(CLAIM, keys=[KEY], args=[LEASE, 3000, *seen.args()])
             assert reply[:2] == [0, raw]
         assert await client.run(STORE, keys=[KEY], args=[ENTRY, 60_000]) == 0

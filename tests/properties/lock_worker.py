@@ -1,7 +1,8 @@
 """A process that takes one lock over and over, and writes down what it did and when.
 
 A line for each act: `<monotonic ns> <fence>`. The time is read *before* the lock is checked, so
-that whoever is stopped between the two claims nothing that was not true.
+that whoever is stopped between the two claims nothing that was not true. `lost` stands for each
+lock that ended before its block did.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import sys
 import time
 
 from millpond import Client
-from millpond.errors import BackendError, LockError
+from millpond.errors import BackendError, LockLost, LockTimeout
 from millpond.lock.locks import Locks
 
 LEASE = 0.3  # seconds: shorter than the stops that the parent inflicts
@@ -29,8 +30,10 @@ async def take(locks: Locks, out: int) -> None:
                     held.ensure_held()
                     os.write(out, b"%d %d\n" % (now, held.fence))
                     await asyncio.sleep(random.choice([0, 0, 0.002]))
-        except LockError:
+        except LockLost:
             os.write(out, b"lost\n")
+        except LockTimeout:
+            pass
         except BackendError:
             await asyncio.sleep(0.01)
 

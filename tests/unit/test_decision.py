@@ -117,7 +117,8 @@ def test_foreign_bytes_may_be_replaced_as_long_as_they_are_the_same(
     [
         (changed(VALUE, 3, ord("x")), "unknown kind"),
         (changed(VALUE, 4, 2), "unknown flags"),
-        (changed(VALUE, 4, 4), "unknown flags"),
+        (changed(VALUE, 4, 0x20), "unknown flags"),
+        (changed(VALUE, 4, 4), "cut short in its tags"),
         (changed(VALUE, 4, 1), "a None with something behind it"),
         (changed(LEASE, 4, 1), "unknown flags"),
         (changed(VALUE, 3, ord("l")), "a lease with something behind it"),
@@ -133,7 +134,7 @@ def test_what_begins_like_an_entry_is_claimed_by_its_generation(raw: bytes, reas
 
 def test_reason_never_quotes_the_bytes() -> None:
     assert "secret" not in judged(b"secret " * 10).reason
-    assert "secret" not in judged(VALUE[:19] + b"secret").reason
+    assert "secret" not in judged(VALUE[:25] + b"secret").reason
 
 
 def test_dead_and_barred_say_what_was_read_and_what_was_not() -> None:
@@ -149,7 +150,7 @@ def check(raw: bytes) -> None:
     else:
         assert verdict.seen == dead(raw, "").seen
         if generation_of(raw) is not None:
-            assert verdict.seen == Seen("g", raw[11:LEASE_SIZE])
+            assert verdict.seen == Seen("g", raw[17:LEASE_SIZE])
     if verdict.found is Found.VALUE:
         assert verdict.payload == (None if raw[4] else raw[HEAD_SIZE:])
 

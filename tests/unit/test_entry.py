@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -14,7 +15,9 @@ from millpond.core.entry import (
     FOR_WAITERS,
     HEAD_SIZE,
     IS_NONE,
+    IS_SOFT,
     LEASE_SIZE,
+    NO_ERA,
     Header,
     Kind,
     Unreadable,
@@ -29,13 +32,24 @@ from millpond.core.entry import (
 )
 
 GENERATION = b"\x00GENER\xff\n"
+ERA = b"an era"
 VALUE = pack_value(
-    GENERATION, 7, 0xDEADBEEF, b"payload", created_ms=2**41 + 5, load_us=9, soft_ms=3, refresh_ms=4
+    GENERATION, 7, 0xDEADBEEF, b"payload", created_ms=2**41 + 5, load_ms=1.5, era=ERA
+)
+SOFT = pack_value(
+    GENERATION, 7, 0xDEADBEEF, b"payload", created_ms=2, era=ERA, soft_ms=3, refresh_ms=4
 )
 NOTHING = pack_value(GENERATION, 7, 0xDEADBEEF, None, created_ms=1)
 LEASE = pack_lease(GENERATION, 7, 0xDEADBEEF)
-ERROR = pack_error(GENERATION, 7, 1, "ValueError", created_ms=1, load_us=2, for_waiters=True)
-SAMPLES = [VALUE, NOTHING, LEASE, ERROR]
+ERROR = pack_error(GENERATION, 7, 1, "ValueError", created_ms=1, load_ms=2, for_waiters=True)
+SAMPLES = [VALUE, NOTHING, LEASE, ERROR, SOFT]
+
+
+def header(kind: Kind, flags: int, **fields: Any) -> Header:
+    """A header of this file's samples."""
+    given: dict[str, Any] = {"version": 7, "fingerprint": 0xDEADBEEF, "generation": GENERATION}
+    given |= {"era": NO_ERA, **fields}
+    return Header(kind=kind, flags=flags, **given)
 
 
 def lua_sub(raw: bytes, first: int, last: int | None = None) -> bytes:
@@ -50,45 +64,52 @@ def test_the_header_is_laid_out_as_documented_for_lua() -> None:
     assert lua_sub(VALUE, 5, 5) == b"\x00"
     assert lua_sub(VALUE, 6, 7) == b"\x00\x07"
     assert lua_sub(VALUE, 8, 11) == b"\xde\xad\xbe\xef"
-    assert lua_sub(VALUE, 12, 19) == GENERATION
-    assert lua_sub(VALUE, 20, 27) == (2**41 + 5).to_bytes(8, "big")
-    assert lua_sub(VALUE, 28, 31) == b"\0\0\0\x03"
-    assert lua_sub(VALUE, 32, 35) == b"\0\0\0\x04"
-    assert lua_sub(VALUE, 36, 39) == b"\0\0\0\x09"
-    assert lua_sub(VALUE, 40) == b"payload"
-    assert (len(LEASE), len(NOTHING)) == (LEASE_SIZE, HEAD_SIZE) == (19, 39)
+    assert lua_sub(VALUE, 12, 17) == ERA
+    assert lua_sub(VALUE, 18, 25) == GENERATION
+    assert lua_sub(VALUE, 26, 31) == (2**41 + 5).to_bytes(6, "big")
+    assert lua_sub(VALUE, 32, 33) == b"\x3e\0"
+    assert lua_sub(VALUE, 34) == b"payload"
+    assert lua_sub(SOFT, 5, 5) == bytes([IS_SOFT])
+    assert lua_sub(SOFT, 34, 37) == b"\0\0\0\x03"
+    assert lua_sub(SOFT, 38, 41) == b"\0\0\0\x04"
+    assert lua_sub(SOFT, 42) == b"payload"
+    assert (len(LEASE), len(NOTHING)) == (LEASE_SIZE, HEAD_SIZE) == (25, 33)
     assert lua_sub(LEASE, 4, 4) == b"l"
     assert lua_sub(ERROR, 4, 5) == b"e\x08"
 
 
 def test_what_is_packed_is_parsed() -> None:
-    assert parse(VALUE) == Header(Kind.VALUE, 0, 7, 0xDEADBEEF, GENERATION, 2**41 + 5, 3, 4, 9)
-    assert parse(NOTHING) == Header(Kind.VALUE, IS_NONE, 7, 0xDEADBEEF, GENERATION, 1)
-    assert parse(LEASE) == Header(Kind.LEASE, 0, 7, 0xDEADBEEF, GENERATION)
-    assert parse(ERROR) == Header(Kind.ERROR, FOR_WAITERS, 7, 1, GENERATION, 1, 0, 0, 2)
-    assert [parse(raw).is_none for raw in SAMPLES] == [False, True, False, False]
-    assert [parse(raw).for_waiters for raw in SAMPLES] == [False, False, False, True]
+    assert parse(VALUE) == header(Kind.VALUE, 0, created_ms=2**41 + 5, load_ms=1.5, era=ERA)
+    assert parse(NOTHING) == header(Kind.VALUE, IS_NONE, created_ms=1)
+    assert parse(LEASE) == header(Kind.LEASE, 0)
+    assert parse(ERROR) == header(Kind.ERROR, FOR_WAITERS, fingerprint=1, created_ms=1, load_ms=2.0)
+    assert parse(SOFT) == header(
+        Kind.VALUE, IS_SOFT, era=ERA, created_ms=2, soft_ms=3, refresh_ms=4, payload_at=41
+    )
+    assert [parse(raw).is_none for raw in SAMPLES] == [False, True, False, False, False]
+    assert [parse(raw).for_waiters for raw in SAMPLES] == [False, False, False, True, False]
     assert error_name(ERROR) == "ValueError"
 
 
 def test_a_hit_is_one_startswith_and_nothing_else_is_taken_for_one() -> None:
-    prefix = hit_prefix(7, 0xDEADBEEF)
-    assert len(prefix) == 11
-    assert [raw.startswith(prefix) for raw in SAMPLES] == [True, False, False, False]
-    assert NOTHING.startswith(hit_prefix(7, 0xDEADBEEF, flags=IS_NONE))
-    assert not VALUE.startswith(hit_prefix(8, 0xDEADBEEF))
-    assert not VALUE.startswith(hit_prefix(7, 0xDEADBEEE))
+    prefix = hit_prefix(7, 0xDEADBEEF, ERA)
+    assert len(prefix) == 17
+    assert [raw.startswith(prefix) for raw in SAMPLES] == [True, False, False, False, False]
+    assert NOTHING.startswith(hit_prefix(7, 0xDEADBEEF, NO_ERA, flags=IS_NONE))
+    assert not VALUE.startswith(hit_prefix(8, 0xDEADBEEF, ERA))
+    assert not VALUE.startswith(hit_prefix(7, 0xDEADBEEE, ERA))
+    assert not VALUE.startswith(hit_prefix(7, 0xDEADBEEF, NO_ERA))
 
 
 def test_times_beyond_their_field_stop_at_its_largest_value() -> None:
     raw = pack_value(
-        GENERATION, 0, 0, b"", created_ms=1, load_us=2**40, soft_ms=2**32, refresh_ms=2**33
+        GENERATION, 0, 0, b"", created_ms=1, load_ms=1e9, soft_ms=2**32, refresh_ms=2**33
     )
     header = parse(raw)
-    assert header.load_us == header.soft_ms == header.refresh_ms == 2**32 - 1
-    assert (
-        parse(pack_error(GENERATION, 0, 0, "E", created_ms=1, load_us=2**40)).load_us == 2**32 - 1
-    )
+    assert header.load_ms == 65504
+    assert header.soft_ms == header.refresh_ms == 2**32 - 1
+    assert parse(pack_error(GENERATION, 0, 0, "E", created_ms=1, load_ms=1e9)).load_ms == 65504
+    assert parse(raw[:31] + b"\x7e\x00" + raw[33:]).load_ms == 0, "NaN"
 
 
 @pytest.mark.parametrize(
@@ -100,15 +121,17 @@ def test_times_beyond_their_field_stop_at_its_largest_value() -> None:
         (b"\x89M\x02" + VALUE[3:], "not an entry"),
         (VALUE[:3] + b"x" + VALUE[4:], "unknown kind"),
         (VALUE[:4] + b"\x02" + VALUE[5:], "unknown flags"),
-        (VALUE[:4] + b"\x04" + VALUE[5:], "unknown flags"),
+        (VALUE[:4] + b"\x04" + VALUE[5:], "cut short in its tags"),
+        (VALUE[:4] + b"\x20" + VALUE[5:], "unknown flags"),
         (VALUE[:4] + b"\x08" + VALUE[5:], "unknown flags"),
         (VALUE[:4] + b"\x80" + VALUE[5:], "unknown flags"),
         (LEASE[:4] + b"\x01" + LEASE[5:], "unknown flags"),
         (ERROR[:4] + b"\x01" + ERROR[5:], "unknown flags"),
         (LEASE + b"x", "a lease with something behind it"),
         (NOTHING + b"\xc0", "a None with something behind it"),
-        (VALUE[:38], "cut short"),
-        (ERROR[:38], "cut short"),
+        (VALUE[:32], "cut short"),
+        (ERROR[:32], "cut short"),
+        (SOFT[:40], "cut short"),
     ],
 )
 def test_what_is_not_understood_is_unreadable(raw: bytes, reason: str) -> None:
@@ -127,9 +150,9 @@ def test_a_write_mark_is_recognised_whatever_it_will_carry() -> None:
 
 
 def test_the_generation_is_found_in_everything_of_this_header_version() -> None:
-    assert [generation_of(raw) for raw in SAMPLES] == [GENERATION] * 4
+    assert [generation_of(raw) for raw in SAMPLES] == [GENERATION] * 5
     assert generation_of(VALUE[:3] + b"x\xff" + VALUE[5:]) == GENERATION
-    assert generation_of(LEASE[:18]) is None
+    assert generation_of(LEASE[:24]) is None
     assert generation_of(b"\x89M\x02" + LEASE[3:]) is None
     assert generation_of(b"") is None
 

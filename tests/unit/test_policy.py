@@ -32,7 +32,7 @@ def policy_of(name: str, value: Any) -> CachePolicy:
 
 
 def make_store(*, ttl: int = 60_000, **policy: Any) -> Store[int]:
-    return Store(client, Codec(int), ttl=ttl, version=0, policy=CachePolicy(**policy))
+    return Store(client, Codec(int), "n:", ttl=ttl, version=0, policy=CachePolicy(**policy))
 
 
 # -- the policy --------------------------------------------------------------------------------

@@ -7,7 +7,6 @@ The whole protocol lives under the entry's own key, so that each step touches on
 from __future__ import annotations
 
 import asyncio
-import math
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overload
 
@@ -16,14 +15,15 @@ from msgspec.structs import replace
 from millpond.cache.batches import BATCH, batched, gathered
 from millpond.cache.cached import Cached
 from millpond.cache.context import check_mode, mode_of, open_scopes, scopes
-from millpond.cache.decision import Found, Verdict, barred, dead
-from millpond.cache.entry import Entry, read_entry
+from millpond.cache.decision import ABSENT, Found, Verdict, barred, dead
+from millpond.cache.entry import Entry, read_entry, seconds_left
 from millpond.cache.flight import Flight, Landed, StartOver
 from millpond.cache.matching import check_pattern, matching
 from millpond.cache.missing import MISSING, Missing
 from millpond.cache.policy import CachePolicy
 from millpond.cache.reload import reload
-from millpond.cache.store import NO_VALUE, Store, cannot_write
+from millpond.cache.store import Store, cannot_write
+from millpond.cache.tags import tag_names
 from millpond.cache.template import parse_key
 from millpond.cache.waiting import current, would_deadlock
 from millpond.cache.writing import Writing
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
     from millpond.cache.context import CacheMode
     from millpond.cache.statistics import CacheStatistics
+    from millpond.cache.store import Looked
     from millpond.core.client import Client
     from millpond.core.keys import Key
 
@@ -127,14 +128,16 @@ class Cache(Generic[T]):
         keyspace = Keyspace(client.prefix, namespace)
         self._head = keyspace.head
         self._key = keyspace.__call__  # bound once: 50 ns a call
+        self._keyspace = keyspace
         self._store = Store[T](
             client,
             codec,
+            keyspace.head,
             ttl=milliseconds(ttl, "ttl"),
             version=version,
             policy=policy or CachePolicy(),
         )
-        self._hit = codec.prefix
+        self._versions = self._store.versions
         self._decode = codec.decode_or_raise
         self._counters = self._store.counters
 
@@ -165,24 +168,29 @@ class Cache(Generic[T]):
             return default
         # A hit is worth every nanosecond: these lines stand here and in `get_or_set`, since a
         # function of their own would cost a tenth of it.
+        versions = self._versions
+        lane: Any = self._client.lane
+        if lane is not versions.lane or versions.turn != lane.batches:
+            versions.ask()
         try:
             raw = await self._client.call("GET", name)
         except BackendError as error:
-            found = self._barred(name, error)
+            self._barred(name, error)
         else:
-            if raw is not None and raw.startswith(self._hit):
-                try:
-                    value = self._decode(raw[HEAD_SIZE:])
-                except Exception as error:  # noqa: BLE001  (a value's own methods run in there)
-                    found = self._undecodable(name, raw, error)
+            if raw is not None:
+                if raw.startswith(versions.hit):
+                    try:
+                        value = self._decode(raw[HEAD_SIZE:])
+                    except Exception as error:  # noqa: BLE001  (a value's own methods run in there)
+                        self._undecodable(name, raw, error)
+                    else:
+                        self._counters.hits += 1
+                        return value
                 else:
-                    self._counters.hits += 1
-                    return value
-            else:
-                found = self._store.judge(name, raw)
-                if found.found is Found.VALUE:  # and no hit: it is the value None
-                    self._counters.hits += 1
-                    return cast("T", None)
+                    value, _ = await self._read(name, raw)
+                    if value is not MISSING:
+                        self._counters.hits += 1
+                        return value
         self._counters.misses += 1
         return default
 
@@ -213,16 +221,34 @@ class Cache(Generic[T]):
     async def _entry(self, name: str) -> Entry[T] | None:
         if scopes.entered and mode_of(self) not in _READING:
             return None
+        found = await self._found(name)
+        return None if found is None else read_entry(*found)
+
+    async def _found(self, name: str) -> tuple[T, bytes, int] | None:
+        """Read a value, the bytes it was in, and its milliseconds."""
+        self._versions.ask()
         try:
             raw, pttl = await self._client.pipeline([("GET", name), ("PTTL", name)])
         except BackendError as error:
             self._barred(name, error)
             return None
-        found = self._store.judge(name, raw)
-        if found.found is not Found.VALUE:
-            return None
-        value = self._unload(name, Landed(found.payload))
-        return None if value is MISSING else read_entry(value, raw, pttl)
+        value, _ = await self._read(name, raw)
+        return None if value is MISSING else (value, raw, pttl)
+
+    async def _read(
+        self, name: str, raw: bytes | None, looked: Looked | None = None
+    ) -> tuple[T | Missing, Verdict]:
+        """Say what bytes under a key are, the long way, and take the value out of them."""
+        verdict = self._store.judge(name, raw)
+        if verdict.tags:
+            try:
+                verdict = await self._store.settled(verdict, looked)
+            except BackendError as error:
+                return MISSING, self._barred(name, error)
+        if verdict.found is not Found.VALUE:
+            return MISSING, verdict
+        value = self._unload(name, Landed(verdict.payload))
+        return value, dead(raw or b"", "") if value is MISSING else verdict
 
     async def get_or_set_entry(
         self,
@@ -271,6 +297,7 @@ class Cache(Generic[T]):
         loader: Callable[[], Awaitable[T]],
         *,
         ttl: float | timedelta | None = None,
+        tags: Collection[Key] = (),
         mode: CacheMode | None = None,
     ) -> T:
         """Read a value, or load and store it; many callers share one load.
@@ -284,13 +311,15 @@ class Cache(Generic[T]):
             key: The value's key.
             loader: Called without arguments when there is no value. None is a value, too.
             ttl: Seconds or timedelta for this value; None: the cache's.
+            tags: What it is to be deleted by, with `delete_tags`: keys, 50 at most. They are those
+                of the call that loads; a value that is there keeps its own.
             mode: As if in `with cache_mode(mode):`; a scope that disables the cache is stronger.
 
         Returns:
             The stored value, or the loader's.
 
         Raises:
-            ConfigError: A key, TTL or mode that cannot be one.
+            ConfigError: A key, TTL, tag or mode that cannot be one.
             LoadTimeout: The loader ran past `load_timeout`.
             LoadDeadlock: This is called inside a loader that the value waits for.
             RemoteLoadError: The loader failed in the process that was being waited for.
@@ -301,22 +330,32 @@ class Cache(Generic[T]):
 
         Redis:
             Hit: GET. Miss: GET, EVALSHA claim, EVALSHA fill. Waiting: GET, EVALSHA claim, one
-            tracked read, and one more for each push.
+            tracked read, and one more for each push. With each batch of any of these one GET for
+            the namespace's version, and with a fill one EVALSHA; for each tag the same.
         """
         name = self._key(key)
         lifetime = None if ttl is None else self._store.checked(milliseconds(ttl, "ttl"))
+        marks = tag_names(self._keyspace, tags) if tags else ()
         if (mode is not None or (scopes.entered and open_scopes())) and (
             self._mode(mode) != "normal"
         ):
-            return await self._led(key, loader, ttl, mode)
+            return await self._led(key, loader, ttl, mode, marks)
         missed = False
+        versions, looked = self._versions, None
         while True:
+            lane: Any = self._client.lane
+            if lane is not versions.lane or versions.turn != lane.batches:
+                versions.ask()
+            if marks:
+                looked = versions.look(marks)
             try:
                 raw = await self._client.call("GET", name)
             except BackendError as error:
                 found = self._barred(name, error)
             else:
-                if raw is not None and raw.startswith(self._hit):
+                if raw is None:
+                    found = ABSENT
+                elif raw.startswith(versions.hit):
                     try:
                         value = self._decode(raw[HEAD_SIZE:])
                     except Exception as error:  # noqa: BLE001  (a value's own methods run in there)
@@ -325,14 +364,14 @@ class Cache(Generic[T]):
                         self._counters.hits += 1
                         return value
                 else:
-                    found = self._store.judge(name, raw)
-                    if found.found is Found.VALUE:  # and no hit: it is the value None
+                    value, found = await self._read(name, raw, looked)
+                    if value is not MISSING:
                         self._counters.hits += 1
-                        return cast("T", None)
+                        return value
             if not missed:
                 missed = True
                 self._counters.misses += 1
-            landed = await self._fly(name, loader, lifetime, found)
+            landed = await self._fly(name, loader, lifetime, marks, found)
             if landed is not None:
                 value = self._unload(name, landed)
                 if value is not MISSING:
@@ -368,6 +407,7 @@ class Cache(Generic[T]):
         loader: Callable[[], Awaitable[T]],
         *,
         ttl: float | timedelta | None = None,
+        tags: Collection[Key] = (),
     ) -> T:
         """Load a value now and store it over what is there; never a value loaded before.
 
@@ -379,6 +419,7 @@ class Cache(Generic[T]):
             key: The value's key.
             loader: As for `get_or_set`.
             ttl: Seconds or timedelta for this value; None: the cache's.
+            tags: As for `get_or_set`.
 
         Returns:
             The loader's value.
@@ -390,7 +431,8 @@ class Cache(Generic[T]):
             EVALSHA claim, twice where there is a value, and EVALSHA fill. Loads elsewhere are
             waited for first, as by `get_or_set`.
         """
-        return await self._led(key, loader, ttl, "refresh")
+        marks = tag_names(self._keyspace, tags) if tags else ()
+        return await self._led(key, loader, ttl, "refresh", marks)
 
     async def _led(
         self,
@@ -398,6 +440,7 @@ class Cache(Generic[T]):
         loader: Callable[[], Awaitable[T]],
         ttl: float | timedelta | None,
         mode: CacheMode | None,
+        tags: tuple[str, ...],
     ) -> T:
         """Load as a mode wants it."""
         name = self._key(key)
@@ -406,7 +449,7 @@ class Cache(Generic[T]):
             self._counters.bypassed += 1
             return await loader()
         while True:
-            value = self._unload(name, await reload(self._store, name, loader, lifetime))
+            value = self._unload(name, await reload(self._store, name, loader, lifetime, tags))
             if value is not MISSING:
                 return value
 
@@ -441,6 +484,7 @@ class Cache(Generic[T]):
         name: str,
         loader: Callable[[], Awaitable[T]],
         ttl: int | None,
+        tags: tuple[str, ...],
         verdict: Verdict,
     ) -> Landed[T] | None:
         """Join the key's flight or begin one, and wait for it; None: start over."""
@@ -449,7 +493,7 @@ class Cache(Generic[T]):
         flights = self._store.flights
         flight = flights.get(name)
         if flight is None or not flight.lives:
-            flight = Flight(self._store, name, loader, ttl=ttl, verdict=verdict)
+            flight = Flight(self._store, name, loader, ttl=ttl, verdict=verdict, tags=tags)
             landing = flight.join()
             task = self._client.supervisor.start(flight.run(), name=f"millpond load {name}")
             task.add_done_callback(flight.ended)
@@ -482,7 +526,14 @@ class Cache(Generic[T]):
 
     # -- writing ----------------------------------------------------------------------------
 
-    async def set(self, key: Key, value: T, *, ttl: float | timedelta | None = None) -> bool:
+    async def set(
+        self,
+        key: Key,
+        value: T,
+        *,
+        ttl: float | timedelta | None = None,
+        tags: Collection[Key] = (),
+    ) -> bool:
         """Store a value over whatever is there: the last writer wins.
 
         Beside a database this is weaker than `delete`: two writers may set in the other order
@@ -492,6 +543,7 @@ class Cache(Generic[T]):
             key: Its key.
             value: The value.
             ttl: Seconds or timedelta for this value; None: the cache's.
+            tags: What it is to be deleted by.
 
         Returns:
             Whether it was stored. It was not if Redis is out of reach or full (and
@@ -499,18 +551,22 @@ class Cache(Generic[T]):
             if the cache is disabled (`cache_mode`).
 
         Raises:
-            ConfigError: A key or TTL that cannot be one.
+            ConfigError: A key, TTL or tag that cannot be one.
             CodecError: The value cannot be encoded as the cache's type.
             BackendUnavailable: Redis is out of reach, with `on_unavailable="raise"`.
             BackendTimeout: The same, where it did not answer.
 
         Redis:
-            EVALSHA store.
+            EVALSHA store, and one for the namespace's version; for each tag one more before.
         """
-        return await self.set_many({key: value}, ttl=ttl)
+        return await self._set([(self._key(key), self._store.encode(value))], ttl, tags)
 
     async def set_many(
-        self, values: Mapping[K, T], *, ttl: float | timedelta | None = None
+        self,
+        values: Mapping[K, T],
+        *,
+        ttl: float | timedelta | None = None,
+        tags: Collection[Key] = (),
     ) -> bool:
         """Store many values over whatever is there, each as `set` does.
 
@@ -520,12 +576,13 @@ class Cache(Generic[T]):
         Args:
             values: By key.
             ttl: Seconds or timedelta for these values; None: the cache's.
+            tags: What they are to be deleted by.
 
         Returns:
             Whether every one was stored; see `set` for why one may not be.
 
         Raises:
-            ConfigError: A key or TTL that cannot be one; nothing was stored.
+            ConfigError: A key, TTL or tag that cannot be one; nothing was stored.
             CodecError: A value cannot be encoded as the cache's type; nothing was stored.
             BackendUnavailable: Redis is out of reach, with `on_unavailable="raise"`.
             BackendTimeout: The same, where it did not answer.
@@ -533,18 +590,24 @@ class Cache(Generic[T]):
         Redis:
             EVALSHA store for each, pipelined, at most 500 at a time.
         """
+        encoded = [(self._key(key), self._store.encode(value)) for key, value in values.items()]
+        return await self._set(encoded, ttl, tags)
+
+    async def _set(
+        self,
+        encoded: list[tuple[str, bytes | None]],
+        ttl: float | timedelta | None,
+        tags: Collection[Key],
+    ) -> bool:
         store = self._store
         lifetime = None if ttl is None else store.checked(milliseconds(ttl, "ttl"))
-        encoded = [(self._key(key), store.encode(value)) for key, value in values.items()]
+        marks = tag_names(self._keyspace, tags)
         if self._disabled():
             return False
         stored = True
         try:
             for some in batched(encoded, BATCH):
-                replies = await gathered(
-                    [store.store(name, payload, lifetime) for name, payload in some]
-                )
-                stored = stored and all(replies)
+                stored = await store.put(some, lifetime, marks) and stored
         except BackendError as error:
             if store.raises_when_unavailable or not cannot_write(error):
                 raise
@@ -570,7 +633,7 @@ class Cache(Generic[T]):
             BackendTimeout: The same, where it did not answer.
 
         Redis:
-            EVALSHA touch for each, pipelined, at most 500 at a time.
+            EVALSHA version, then EVALSHA touch for each, pipelined, at most 500 at a time.
         """
         store = self._store
         lifetime = None if ttl is None else store.checked(milliseconds(ttl, "ttl"))
@@ -579,11 +642,13 @@ class Cache(Generic[T]):
             return 0
         there = 0
         try:
+            era = (await store.versions.current((), store.lifetime(b"", lifetime))).era
             for some in batched(names, BATCH):
-                left = await gathered(
-                    [store.touch(name, store.lifetime(b"", lifetime)) for name in some]
+                there += sum(
+                    await gathered(
+                        [store.touch(name, era, store.lifetime(b"", lifetime)) for name in some]
+                    )
                 )
-                there += sum(one != NO_VALUE for one in left)
         except BackendError as error:
             if store.raises_when_unavailable or not cannot_write(error):
                 raise
@@ -604,20 +669,13 @@ class Cache(Generic[T]):
             BackendTimeout: The same, where it did not answer.
 
         Redis:
-            EVALSHA touch.
+            GET and PTTL, in one batch.
         """
         name = self._key(key)
         if self._unused():
             return None
-        try:
-            left = await self._store.touch(name, None)
-        except BackendError as error:
-            if self._store.raises_when_unavailable or not cannot_write(error):
-                raise
-            return None
-        if left == NO_VALUE:
-            return None
-        return math.inf if left < 0 else left / 1000
+        found = await self._found(name)
+        return None if found is None else seconds_left(found[2])
 
     async def delete(self, *keys: Key) -> bool:
         """Remove values, and revoke every load of them that is under way, in any process.
@@ -645,6 +703,51 @@ class Cache(Generic[T]):
         if not names or self._unused():
             return True
         return await self._confirmed(names, self._store.delete(names))
+
+    async def delete_tags(self, *tags: Key) -> bool:
+        """Remove every value that has one of these tags, in one round trip, however many they are.
+
+        As `delete`: commit before you call it; loads under way store nothing that is worth
+        anything; the command is on its way before the first suspension. No entry is touched: what
+        is worth nothing any more is replaced when it is asked for, or ends with its TTL.
+
+        Args:
+            tags: Keys, as `get_or_set(tags=...)` was given them.
+
+        Returns:
+            Whether Redis acknowledged, as `delete`.
+
+        Raises:
+            ConfigError: A tag that cannot be one; nothing was deleted.
+            InvalidationPending: Redis did not acknowledge, with `on_unconfirmed="raise"`.
+
+        Redis:
+            EVALSHA revoke for the namespace, then for each tag, pipelined.
+        """
+        marks = tag_names(self._keyspace, tags)
+        if not marks or self._unused():
+            return True
+        names = [self._versions.tag_key(mark) for mark in marks]
+        return await self._confirmed(names, self._store.change(self._versions.delete(marks)))
+
+    async def clear(self) -> bool:
+        """Remove every value of this namespace, in one round trip, however many they are.
+
+        As `delete_tags`, for all; write marks stay, and so does what `writing` protects.
+
+        Returns:
+            Whether Redis acknowledged, as `delete`.
+
+        Raises:
+            InvalidationPending: Redis did not acknowledge, with `on_unconfirmed="raise"`.
+
+        Redis:
+            EVALSHA revoke.
+        """
+        if self._unused():
+            return True
+        changes = self._versions.new_era()
+        return await self._confirmed(list(changes[0].keys), self._store.change(changes))
 
     async def delete_matching(self, pattern: str) -> int:
         """Remove every value whose key matches a pattern, by walking through all keys.
@@ -700,7 +803,7 @@ class Cache(Generic[T]):
             raise InvalidationPending(tuple(names), reason)
         return not reason
 
-    def writing(self, *keys: Key) -> Writing[T]:
+    def writing(self, *keys: Key, tags: Collection[Key] = ()) -> Writing[T]:
         """Mark keys as being written for as long as a block runs: commit inside it.
 
         `async with users.writing(42) as write:` and, for write-through, `write.set(user)`; of
@@ -715,6 +818,7 @@ class Cache(Generic[T]):
 
         Args:
             keys: Their keys, one at least.
+            tags: What the values that are set are to be deleted by.
 
         Returns:
             The block, for `async with`; it gives a `Write`. Entering raises `BackendUnavailable`
@@ -723,17 +827,22 @@ class Cache(Generic[T]):
             kept and sent again.
 
         Raises:
-            ConfigError: No key, or one that cannot be one.
+            ConfigError: No key, or a key or tag that cannot be one.
 
         Redis:
-            Entering: EVALSHA mark for each key, pipelined. Leaving: EVALSHA leave for each.
-            Every third of `write_timeout`: EVALSHA mark for each.
+            Entering: EVALSHA mark for each key and version for each tag, pipelined. Leaving:
+            EVALSHA leave for each. Every third of `write_timeout`: EVALSHA mark for each.
         """
         names = list(dict.fromkeys(self._key(key) for key in keys))
         if not names:
             raise ConfigError("writing() without keys marks nothing; name the keys that change")
         return Writing(
-            self._store, names, self._key, marks=not self._unused(), stores=not self._disabled()
+            self._store,
+            names,
+            self._key,
+            tags=tag_names(self._keyspace, tags),
+            marks=not self._unused(),
+            stores=not self._disabled(),
         )
 
     # -- the rest ---------------------------------------------------------------------------

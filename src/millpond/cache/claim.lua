@@ -1,7 +1,7 @@
 -- Put a lease under a key, if there is nothing, or still exactly what the reader judged dead.
 --
 -- KEYS[1]  the entry
--- ARGV[1]  the lease: 19 bytes, its generation in 12-19
+-- ARGV[1]  the lease: 25 bytes, its generation in 18-25
 -- ARGV[2]  the lease's time to live, milliseconds
 -- ARGV[3]  what was seen: '' nothing, 'g' an entry by its generation, 'b' foreign bytes, all of them
 -- ARGV[4]  that generation, or those bytes
@@ -18,13 +18,13 @@ if type(held) == 'table' then
   return held
 end
 if held then
-  local ours = string.sub(held, 1, 3) == '\137M\1' and #held >= 19
-  local generation = ours and string.sub(held, 12, 19)
-  if generation == string.sub(lease, 12, 19) then
+  local ours = string.sub(held, 1, 3) == '\137M\1' and #held >= 25
+  local generation = ours and string.sub(held, 18, 25)
+  if generation == string.sub(lease, 18, 25) then
     return {1}
   end
   local kind = ours and string.sub(held, 4, 4)
-  local lease_here = kind == 'l' and #held == 19 and string.byte(held, 5) == 0
+  local lease_here = kind == 'l' and #held == 25 and string.byte(held, 5) == 0
   local left = redis.call('PTTL', key)
   -- A lease without an end (somebody's PERSIST, a RESTORE) is nobody's: its holder renews with one.
   local alive = lease_here and left >= 0

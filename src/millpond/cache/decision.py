@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from millpond.core.entry import HEAD_SIZE, Kind, Unreadable, error_name, generation_of, parse
+from millpond.core.entry import NO_ERA, Kind, Unreadable, error_name, generation_of, parse
 
 if TYPE_CHECKING:
     from millpond.core.commands import Arg
+    from millpond.core.entry import TagVersion
 
 __all__ = ["ABSENT", "Found", "Seen", "Verdict", "barred", "dead", "judge"]
 
@@ -23,6 +24,7 @@ class Found(Enum):
     LEASE = "lease"  # somebody loads
     ERROR = "error"  # a load failed
     WRITE = "write"  # somebody writes: load past the cache, store nothing
+    REVOKED = "revoked"  # its namespace was cleared, or a tag of it deleted: may be replaced
     DEAD = "dead"  # unreadable, or of another type or an older version: may be replaced
     BARRED = "barred"  # could not be read, or must not be claimed: load without a lease
     NEWER = "newer"  # of a newer version of this cache: must not be replaced
@@ -52,18 +54,22 @@ class Verdict(msgspec.Struct, frozen=True):
     visible: bool = False  # whether an error is for everybody, not only for waiters
     reason: str = ""  # why it is dead
     seen: Seen = NOTHING  # what a claim may replace
+    tags: tuple[TagVersion, ...] = ()  # worth nothing if one of these has changed
 
 
 ABSENT: Final = Verdict(Found.ABSENT)
 
 
-def judge(raw: bytes | None, *, version: int, fingerprint: int) -> Verdict:
+def judge(
+    raw: bytes | None, *, version: int, fingerprint: int, era: bytes | None = NO_ERA
+) -> Verdict:
     """Judge the bytes under a key for a reader of this version and type.
 
     Args:
         raw: What GET returned.
         version: The reader's version.
         fingerprint: Of the reader's type.
+        era: Of the namespace; None: it has none, and nothing stored is worth anything.
     """
     if raw is None:
         return ABSENT
@@ -82,16 +88,19 @@ def judge(raw: bytes | None, *, version: int, fingerprint: int) -> Verdict:
         return dead(raw, f"of version {header.version}, before {version}")
     if header.fingerprint != fingerprint:
         return dead(raw, "of another type")
+    if header.era != era:
+        return Verdict(Found.REVOKED, seen=_seen(raw))
     if kind is Kind.ERROR:
         return Verdict(
             Found.ERROR,
             generation,
-            type_name=error_name(raw),
+            type_name=error_name(raw, header.payload_at),
             visible=not header.for_waiters,
             seen=_seen(raw),
+            tags=header.tags,
         )
-    payload = None if header.is_none else raw[HEAD_SIZE:]
-    return Verdict(Found.VALUE, generation, payload=payload, seen=_seen(raw))
+    payload = None if header.is_none else raw[header.payload_at :]
+    return Verdict(Found.VALUE, generation, payload=payload, seen=_seen(raw), tags=header.tags)
 
 
 def dead(raw: bytes, reason: str) -> Verdict:

@@ -12,7 +12,7 @@ if mark ~= '' then
   local now, writers, last = living(mark, '')
   if writers ~= '' then
     local left = redis.pcall('SET', key,
-      string.sub(mark, 1, 4) .. '\1' .. string.sub(mark, 6, 19) .. writers,
+      string.sub(mark, 1, 4) .. '\1' .. string.sub(mark, 6, 25) .. writers,
       'PX', string.format('%.0f', last - now))
     if not (type(left) == 'table' and left.err) then
       return 1

@@ -13,7 +13,7 @@ from millpond.core.entry import parse
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["Entry", "EntrySource", "read_entry"]
+__all__ = ["Entry", "EntrySource", "read_entry", "seconds_left"]
 
 T = TypeVar("T")
 
@@ -57,7 +57,12 @@ def read_entry(value: T, raw: bytes, pttl: int) -> Entry[T]:
     """
     header: Any = parse(raw)
     age = max(0.0, time.time() - header.created_ms / 1000)
-    ttl = math.inf if pttl == -1 else max(0, pttl) / 1000
+    ttl = seconds_left(pttl)
     fresh_for = min(ttl, max(0.0, header.soft_ms / 1000 - age)) if header.soft_ms else ttl
     stale = bool(header.soft_ms) and header.soft_ms / 1000 <= age
     return Entry(value=value, age=age, ttl=ttl, fresh_for=fresh_for, stale=stale, source="redis")
+
+
+def seconds_left(pttl: int) -> float:
+    """Say in seconds what `PTTL` said of a key that is there: infinite if it stays."""
+    return math.inf if pttl == -1 else max(0, pttl) / 1000

@@ -7,10 +7,10 @@
 --
 -- RETURNS  1 stored; 0 the lease was revoked: deleted, replaced, evicted or expired
 --
--- O(1). GETRANGE reads the 19 bytes that a lease has, however large the entry is.
-local held = redis.pcall('GETRANGE', KEYS[1], 0, 18)
+-- O(1). GETRANGE reads the 25 bytes that a lease has, however large the entry is.
+local held = redis.pcall('GETRANGE', KEYS[1], 0, 24)
 if type(held) ~= 'string' or string.sub(held, 1, 4) ~= '\137M\1l'
-  or string.sub(held, 12, 19) ~= ARGV[1] then
+  or string.sub(held, 18, 25) ~= ARGV[1] then
   return 0
 end
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])

@@ -50,9 +50,10 @@ from millpond.errors import (
 from millpond.events import FillRefused, LoadFailed, LoadFinished, LoadUnleased
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from millpond.cache.store import Store
+    from millpond.cache.versions import Capture, Captured
 
 __all__ = ["START_OVER", "Flight", "Landed", "StartOver"]
 
@@ -101,6 +102,7 @@ class Flight(Waiter, Generic[T]):
         "_loader",
         "_loop",
         "_store",
+        "_tags",
         "_ttl",
         "_verdict",
         "_waiters",
@@ -114,6 +116,7 @@ class Flight(Waiter, Generic[T]):
         *,
         ttl: int | None,
         verdict: Verdict,
+        tags: Sequence[str] = (),
     ) -> None:
         """Prepare; `run` flies.
 
@@ -123,12 +126,14 @@ class Flight(Waiter, Generic[T]):
             loader: Asked for the value, once.
             ttl: Milliseconds that the value may live; None: as the cache has it.
             verdict: What the first caller found instead of a value.
+            tags: What the value is to be deleted by.
         """
         super().__init__()
         self._store = store
         self._key = key
         self._loader = loader
         self._ttl = ttl
+        self._tags = tags
         self._verdict = verdict
         self._loop = asyncio.get_running_loop()
         self._waiters: list[asyncio.Future[Landed[T] | StartOver]] = []
@@ -176,12 +181,14 @@ class Flight(Waiter, Generic[T]):
         while not reason:
             seen = verdict.seen
             generation = new_generation()
+            capture = store.capture(self._tags, self._ttl)
             self._mark()
             try:
                 found = await store.claim(self._key, generation, seen)
                 if found is None:
-                    await self._lead(generation)
+                    await self._lead(generation, capture)
                     return
+                found = await store.settled(found)
                 if found.found is Found.LEASE and not waited:
                     waited = True
                     store.counters.waits += 1
@@ -215,9 +222,10 @@ class Flight(Waiter, Generic[T]):
         if verdict.found is not Found.LEASE:
             return self._take(verdict)
         self._expected.add(verdict.generation)
-        async with self._store.client.watch(self._key, before_read=self._mark) as watch:
+        async with self._store.client.watch(self._key, before_read=self._before_read) as watch:
             while True:
                 verdict = self._store.judge(self._key, watch.value)
+                verdict = await self._store.settled(verdict)
                 if verdict.found is not Found.LEASE:
                     return self._take(verdict)
                 self._expected.add(verdict.generation)
@@ -240,9 +248,14 @@ class Flight(Waiter, Generic[T]):
             raise RemoteLoadError(self._key, verdict.type_name)
         return verdict
 
-    async def _lead(self, generation: bytes) -> None:
+    async def _lead(self, generation: bytes, capture: Capture) -> None:
         """Load under our lease, and fill."""
         store = self._store
+        try:
+            captured = await capture.done()
+        except BaseException:
+            store.release(self._key, generation)
+            raise
         lease = store.keep(self._key, generation)
         before_load = len(self._waiters)
         started = self._loop.time()
@@ -254,13 +267,13 @@ class Flight(Waiter, Generic[T]):
                 took = self._loop.time() - started
                 lease.stop()
             payload = store.encode(value)
-            entry, ttl = store.entry(generation, payload, self._ttl, took)
+            entry, ttl = store.entry(generation, payload, self._ttl, captured, took)
             # From here the fill is on its way: whoever comes now begins anew.
             self._leave()
-            stored = await self._fill(generation, entry, ttl)
+            stored = await self._fill(generation, entry, ttl, captured)
         except Exception as error:  # noqa: BLE001  (handed to every caller)
             self._fail(error)
-            await self._publish(generation, error, took)
+            await self._publish(generation, error, took, captured)
             return
         except BaseException:  # cancelled, or worse: nobody need wait for the lease's end
             store.release(self._key, generation)
@@ -270,22 +283,26 @@ class Flight(Waiter, Generic[T]):
         if stored:
             store.client.emit(LoadFinished(key=self._key, seconds=took))
 
-    async def _fill(self, generation: bytes, entry: bytes, ttl: int) -> bool:
+    async def _fill(self, generation: bytes, entry: bytes, ttl: int, captured: Captured) -> bool:
+        """Store; whether it was, and nothing that it depends on was revoked meanwhile."""
         store = self._store
+        unchanged = store.confirm(captured, ttl)
         try:
             stored = await store.fill(self._key, generation, entry, ttl)
         except BackendError as error:
             reason = f"unavailable: {error}"
             store.release(self._key, generation)  # the server may be there, and merely full
         else:
-            if stored:
+            if stored and await unchanged:
                 return True
-            reason = "revoked"
+            reason = "invalidated" if stored else "revoked"
         store.counters.refused_fills += 1
         store.client.emit(FillRefused(key=self._key, reason=reason))
         return False
 
-    async def _publish(self, generation: bytes, error: Exception, took: float) -> None:
+    async def _publish(
+        self, generation: bytes, error: Exception, took: float, captured: Captured
+    ) -> None:
         """Tell the fleet that the load failed, by an entry in place of our lease."""
         store = self._store
         entry = pack_error(
@@ -294,8 +311,10 @@ class Flight(Waiter, Generic[T]):
             store.fingerprint,
             type(error).__qualname__,
             created_ms=time.time_ns() // 1_000_000,
-            load_us=int(took * 1e6),
+            era=captured.era,
+            load_ms=took * 1000,
             for_waiters=store.error_ttl == 0,
+            tags=captured.tags,
         )
         try:
             await store.fill(self._key, generation, entry, store.error_ttl or _NOTICE)
@@ -362,6 +381,11 @@ class Flight(Waiter, Generic[T]):
     def _mark(self) -> None:
         """Cut here: a read is about to leave."""
         self._cut = len(self._waiters)
+
+    def _before_read(self) -> None:
+        """Cut here, and have the namespace's version read ahead of the key."""
+        self._store.versions.ask()
+        self._mark()
 
     def _leave(self) -> None:
         """Let nobody join any more."""

@@ -14,7 +14,7 @@ local mark = mark_at(key)
 local now, others, last, mine = living(mark, token)
 if others ~= '' then
   local left = redis.pcall('SET', key,
-    string.sub(mark, 1, 4) .. '\1' .. string.sub(mark, 6, 19) .. others,
+    string.sub(mark, 1, 4) .. '\1' .. string.sub(mark, 6, 25) .. others,
     'PX', string.format('%.0f', last - now))
   if not (type(left) == 'table' and left.err) then
     return 0

@@ -1,7 +1,7 @@
 -- Put a write mark, or prolong our part in it: nobody stores under it but its writer, on leaving.
 --
 -- KEYS[1]  the entry
--- ARGV[1]  the mark's first 19 bytes, without the overlap flag
+-- ARGV[1]  the mark's first 25 bytes, without the overlap flag
 -- ARGV[2]  the writer's token, 8 bytes
 -- ARGV[3]  how long it counts without being renewed, milliseconds
 -- ARGV[4]  '1': a renewal

@@ -44,6 +44,10 @@ class CachePolicy(msgspec.Struct, frozen=True, kw_only=True):
         on_unconfirmed: What deletes do that Redis has not acknowledged. They are kept and sent
             again in any case. `"journal"` (default): return False. `"raise"`: raise
             `InvalidationPending`.
+        restart: What a server that was restarted or replaced means for what it kept. `"keep"`
+            (default): it is served; from a snapshot it may be old, and deletes of its last moments
+            may be undone, but for this process's own, which are sent again. `"clear"`: nothing
+            stored under another run id is served; the namespace begins empty.
     """
 
     jitter: Duration = 0.0
@@ -55,6 +59,7 @@ class CachePolicy(msgspec.Struct, frozen=True, kw_only=True):
     write_timeout: Duration = 30.0
     on_unavailable: Literal["load", "raise"] = "load"
     on_unconfirmed: Literal["journal", "raise"] = "journal"
+    restart: Literal["keep", "clear"] = "keep"
 
     def __post_init__(self) -> None:
         """Refuse what cannot be.
@@ -86,6 +91,8 @@ class CachePolicy(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigError(
                 f"on_unconfirmed must be 'journal' or 'raise', not {self.on_unconfirmed!r}"
             )
+        if self.restart not in ("keep", "clear"):
+            raise ConfigError(f"restart must be 'keep' or 'clear', not {self.restart!r}")
 
 
 _SHORTEST_LEASE = 0.1

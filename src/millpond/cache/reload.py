@@ -47,7 +47,11 @@ class Reload(Flight[T], Generic[T]):
 
 
 async def reload(
-    store: Store[T], name: str, loader: Callable[[], Awaitable[T]], ttl: int | None
+    store: Store[T],
+    name: str,
+    loader: Callable[[], Awaitable[T]],
+    ttl: int | None,
+    tags: tuple[str, ...] = (),
 ) -> Landed[T]:
     """Load one key and store it over what is there; shared by calls that came before it began.
 
@@ -56,6 +60,7 @@ async def reload(
         name: The Redis key.
         loader: Asked for the value, once.
         ttl: Milliseconds that the value may live; None: as the cache has it.
+        tags: What it is to be deleted by.
 
     Raises:
         LoadDeadlock: It would wait for the load that it is called in.
@@ -66,7 +71,7 @@ async def reload(
     while True:
         flight = flights.get(name)
         if flight is None or not flight.lives:
-            flight = Reload(store, name, loader, ttl=ttl, verdict=ABSENT)
+            flight = Reload(store, name, loader, ttl=ttl, verdict=ABSENT, tags=tags)
             landing = flight.join()
             task = store.client.supervisor.start(flight.run(), name=f"millpond refresh {name}")
             task.add_done_callback(flight.ended)

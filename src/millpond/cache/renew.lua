@@ -5,9 +5,9 @@
 -- ARGV[2]  its time to live from now, milliseconds
 --
 -- RETURNS  1 prolonged; 0 it is not ours any more
-local held = redis.pcall('GETRANGE', KEYS[1], 0, 18)
+local held = redis.pcall('GETRANGE', KEYS[1], 0, 24)
 if type(held) ~= 'string' or string.sub(held, 1, 4) ~= '\137M\1l'
-  or string.sub(held, 12, 19) ~= ARGV[1] then
+  or string.sub(held, 18, 25) ~= ARGV[1] then
   return 0
 end
 redis.call('PEXPIRE', KEYS[1], ARGV[2])

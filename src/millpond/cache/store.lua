@@ -5,8 +5,8 @@
 -- ARGV[2]  its time to live, milliseconds
 --
 -- RETURNS  1 stored; 0 refused: a living write mark, or a value of a newer version of this cache
-local held = redis.pcall('GETRANGE', KEYS[1], 0, 18)
-if type(held) == 'string' and #held == 19 and string.sub(held, 1, 3) == '\137M\1' then
+local held = redis.pcall('GETRANGE', KEYS[1], 0, 24)
+if type(held) == 'string' and #held == 25 and string.sub(held, 1, 3) == '\137M\1' then
   local kind = string.sub(held, 4, 4)
   -- Numbers, not strings: those Lua compares by the server's locale.
   local there = string.byte(held, 6) * 256 + string.byte(held, 7)

@@ -5,16 +5,18 @@ Every command here touches one key, so every script runs on a Cluster as it stan
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from millpond.cache.batches import gathered
 from millpond.cache.decision import Found, Seen, Verdict, judge
+from millpond.cache.keeping import Lease
 from millpond.cache.policy import CachePolicy, zero_or_seconds
 from millpond.cache.statistics import Counters
+from millpond.cache.versions import Versions
 from millpond.core.durations import milliseconds, seconds
-from millpond.core.entry import new_generation, pack_lease, pack_mark, pack_value
+from millpond.core.entry import hit_prefix, new_generation, pack_lease, pack_mark, pack_value
 from millpond.core.journal import First, Invalidation
 from millpond.core.scripts import Script
 from millpond.errors import BackendError, ClosedError, ConfigError, ReplyError
@@ -27,17 +29,22 @@ from millpond.events import (
 )
 
 if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Sequence
+
     from millpond.cache.flight import Flight
+    from millpond.cache.versions import Capture, Captured
     from millpond.core.client import Client
     from millpond.core.codec import Codec
 
-__all__ = ["NO_VALUE", "Lease", "Store", "cannot_write"]
+    Looked = dict[str, asyncio.Future[Any]]
+
+__all__ = ["Store", "cannot_write"]
 
 T = TypeVar("T")
 
 _CLAIM = Script.load("millpond.cache", "claim", after=("writers",))
 _FILL = Script.load("millpond.cache", "fill")
-_RENEW = Script.load("millpond.cache", "renew")
 _RELEASE = Script.load("millpond.cache", "release")
 _DELETE = Script.load("millpond.cache", "delete", after=("writers",))
 _STORE = Script.load("millpond.cache", "store", after=("writers",))
@@ -45,7 +52,6 @@ _MARK = Script.load("millpond.cache", "mark", after=("writers",))
 _LEAVE = Script.load("millpond.cache", "leave", after=("writers",))
 _TOUCH = Script.load("millpond.cache", "touch")
 
-NO_VALUE = -2  # what the touch script says
 _WITHOUT_MEMORY = 2  # what the delete script says
 # The server is there and refuses to write: the same to a reader as if it were gone.
 _CANNOT_WRITE = frozenset(("OOM", "MISCONF", "BUSY", "NOREPLICAS"))
@@ -60,13 +66,21 @@ class Store(Generic[T]):
     """What all flights of one cache share."""
 
     def __init__(
-        self, client: Client, codec: Codec, *, ttl: int, version: int, policy: CachePolicy
+        self,
+        client: Client,
+        codec: Codec,
+        head: str,
+        *,
+        ttl: int,
+        version: int,
+        policy: CachePolicy,
     ) -> None:
         """Convert the policy's durations, once.
 
         Args:
             client: The way to Redis.
             codec: Of the cache's type.
+            head: What all keys of the namespace begin with.
             ttl: Milliseconds.
             version: Of the cache's entries.
             policy: Already checked in itself.
@@ -93,6 +107,9 @@ class Store(Generic[T]):
         self._none_ttl = (
             None if none_ttl is None else self.checked(milliseconds(none_ttl, "none_ttl"))
         )
+        self.versions = Versions(
+            client, codec, head, ttl=self._ttl, clear_on_restart=policy.restart == "clear"
+        )
 
     def checked(self, ttl: int) -> int:
         """Refuse a TTL (milliseconds) that the jitter would use up.
@@ -118,16 +135,23 @@ class Store(Generic[T]):
         return max(1, ttl)
 
     def entry(
-        self, generation: bytes, payload: bytes | None, ttl: int | None, took: float = 0.0
+        self,
+        generation: bytes,
+        payload: bytes | None,
+        ttl: int | None,
+        captured: Captured,
+        took: float = 0.0,
     ) -> tuple[bytes, int]:
-        """Make an entry's bytes and its time to live."""
+        """Make an entry's bytes and its time to live, under the versions of before the load."""
         raw = pack_value(
             generation,
             self.version,
             self.fingerprint,
             payload,
             created_ms=time.time_ns() // 1_000_000,
-            load_us=int(took * 1e6),
+            era=captured.era,
+            load_ms=took * 1000,
+            tags=captured.tags,
         )
         return raw, self.lifetime(payload, ttl)
 
@@ -140,11 +164,34 @@ class Store(Generic[T]):
         return None if value is None else self.codec.encode(value)
 
     def judge(self, key: str, raw: bytes | None) -> Verdict:
-        """Judge what is under a key, and tell of what should not be there."""
-        verdict = judge(raw, version=self.version, fingerprint=self.fingerprint)
+        """Judge what is under a key, and tell of what should not be there.
+
+        The namespace's version must have been asked for ahead of the read, or with it; the tags of
+        the verdict, if it has any, are yet to be compared (`settled`).
+        """
+        verdict = judge(
+            raw, version=self.version, fingerprint=self.fingerprint, era=self.versions.era
+        )
         if verdict.found is Found.DEAD:
             self.unreadable(key, verdict.reason)
         return verdict
+
+    async def settled(self, verdict: Verdict, looked: Looked | None = None) -> Verdict:
+        """Compare the tags of what was found, if it has any.
+
+        Args:
+            verdict: Of `judge`.
+            looked: What `versions.look` has asked for.
+
+        Raises:
+            BackendError: Redis is out of reach.
+
+        Redis: one GET for each tag that was not asked for.
+        """
+        if not verdict.tags:
+            return verdict
+        worth = await self.versions.compare(verdict.tags, looked)
+        return Verdict(Found.REVOKED, seen=verdict.seen) if worth.dead or worth.stale else verdict
 
     def unreadable(self, key: str, reason: str) -> None:
         """Count and tell of an entry that is none."""
@@ -171,15 +218,24 @@ class Store(Generic[T]):
         """Put our lease where nothing is, or what was seen dead; None: done.
 
         Returns:
-            None, or what is there instead.
+            None, or what is there instead, its tags not compared yet.
 
         Redis: one EVALSHA.
         """
+        self.versions.ask()
         lease = pack_lease(generation, self.version, self.fingerprint)
         reply = await self.client.run(
             _CLAIM, keys=[key], args=[lease, self._lease_ms, *seen.args()]
         )
         return None if reply[0] == 1 else self.judge(key, reply[1])
+
+    def capture(self, tags: Sequence[str], ttl: int | None) -> Capture:
+        """Begin to read the versions that a load is about to begin under."""
+        return self.versions.capture(tags, ttl or self._ttl)
+
+    def confirm(self, captured: Captured, ttl: int) -> asyncio.Future[bool]:
+        """Read them again; whether none has changed. It never fails."""
+        return self.versions.confirm(captured, ttl)
 
     async def fill(self, key: str, generation: bytes, entry: bytes, ttl: int) -> bool:
         """Replace our lease by an entry, if it is still there.
@@ -188,13 +244,36 @@ class Store(Generic[T]):
         """
         return bool(await self.client.run(_FILL, keys=[key], args=[generation, entry, ttl]))
 
-    def store(self, key: str, payload: bytes | None, ttl: int | None) -> asyncio.Future[int]:
-        """Put a value over whatever is there; 0: a newer version's, or a write mark.
+    async def put(
+        self, values: list[tuple[str, bytes | None]], ttl: int | None, tags: Sequence[str]
+    ) -> bool:
+        """Put values over whatever is there; whether all were: a write mark is left, for one.
 
-        Redis: one EVALSHA.
+        Raises:
+            BackendError: Redis is out of reach, or refuses; some may be stored.
+
+        Redis: one EVALSHA for each, and for the namespace and each tag one more.
         """
-        entry, lifetime = self.entry(new_generation(), payload, ttl)
-        return self.client.run(_STORE, keys=[key], args=[entry, lifetime])
+        longest = ttl or self._ttl
+        captured = None if tags else self.versions.now()
+        while True:
+            if captured is None:
+                captured = await self.versions.current(tags, longest)
+            # What is known may be old. Then it is stored again: nobody reads the first.
+            unchanged = self.versions.confirm(captured, longest)
+            stored = await self._put(values, ttl, captured)
+            if await unchanged or captured.era == self.versions.era:
+                return all(stored)
+            captured = None
+
+    async def _put(
+        self, values: list[tuple[str, bytes | None]], ttl: int | None, captured: Captured
+    ) -> list[bool]:
+        asked: list[asyncio.Future[int]] = []
+        for key, payload in values:
+            entry, lifetime = self.entry(new_generation(), payload, ttl, captured)
+            asked.append(self.client.run(_STORE, keys=[key], args=[entry, lifetime]))
+        return [bool(stored) for stored in await gathered(asked)]
 
     def delete(self, names: list[str]) -> asyncio.Future[str]:
         """Remove what is under these keys; the answer is "", or why Redis has not confirmed it.
@@ -203,6 +282,13 @@ class Store(Generic[T]):
         """
         first = First(_DELETE, (), self._deleted)
         return self.client.invalidate([Invalidation(_DELETE, (name,), (), first) for name in names])
+
+    def change(self, invalidations: list[Invalidation]) -> asyncio.Future[str]:
+        """Change versions; the answer is "", or why Redis has not confirmed it.
+
+        Redis: one EVALSHA for each.
+        """
+        return self.client.invalidate(invalidations)
 
     def _deleted(self, name: str, reply: int) -> None:
         if reply == _WITHOUT_MEMORY:
@@ -242,6 +328,9 @@ class Store(Generic[T]):
         Redis: one EVALSHA for each.
         """
         invalidations: list[Invalidation] = []
+        if entries:
+            longest = max(ttl for _, ttl in entries.values())
+            self.versions.keep(longest).add_done_callback(_consumed)
         for name in names:
             entry, ttl = entries.get(name, (b"", 0))
             first = First(_LEAVE, (token, entry, ttl), self._left if entry else None)
@@ -260,13 +349,13 @@ class Store(Generic[T]):
             self.counters.unconfirmed_deletes += len(names)
             self.client.emit(WriteUnconfirmed(keys=tuple(names), reason=reason))
 
-    def touch(self, key: str, ttl: int | None) -> asyncio.Future[int]:
-        """Give a value another time to live, or none; its milliseconds then, -1 for ever, -2: none.
+    def touch(self, key: str, era: bytes, ttl: int) -> asyncio.Future[int]:
+        """Give a value another time to live; 0: there is none.
 
         Redis: one EVALSHA.
         """
-        kind = pack_mark(b"", self.version, self.fingerprint)[5:11]
-        return self.client.run(_TOUCH, keys=[key], args=[kind, "" if ttl is None else ttl])
+        kind = hit_prefix(self.version, self.fingerprint, era)[5:]
+        return self.client.run(_TOUCH, keys=[key], args=[kind, ttl])
 
     def release(self, key: str, generation: bytes) -> None:
         """Give up our lease, without waiting; a lost command costs the lease's time."""
@@ -281,50 +370,6 @@ class Store(Generic[T]):
     def keep(self, key: str, generation: bytes) -> Lease:
         """Renew our lease until it is stopped, or its load has had all its time."""
         return Lease(self.client, key, generation, self._lease_ms, self.load_timeout)
-
-
-class Lease:
-    """A lease being renewed at half its time, by timers: a load shorter than that costs none."""
-
-    __slots__ = ("_client", "_generation", "_key", "_last", "_loop", "_ms", "_timer")
-
-    def __init__(
-        self, client: Client, key: str, generation: bytes, ms: int, longest: float
-    ) -> None:
-        """Start the clock; after `longest` seconds it is renewed no more, whoever holds on."""
-        self._client = client
-        self._key = key
-        self._generation = generation
-        self._ms = ms
-        self._loop = asyncio.get_running_loop()
-        self._last = self._loop.time() + longest
-        self._timer: asyncio.TimerHandle | None = None
-        self._arm()
-
-    def stop(self) -> None:
-        """Renew no more."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _arm(self) -> None:
-        self._timer = self._loop.call_later(self._ms / 2000, self._renew)
-
-    def _renew(self) -> None:
-        self._timer = None
-        if self._loop.time() >= self._last:
-            return
-        try:
-            future = self._client.run(_RENEW, keys=[self._key], args=[self._generation, self._ms])
-        except (ClosedError, ConfigError):
-            return
-        self._arm()
-        future.add_done_callback(self._renewed)
-
-    def _renewed(self, future: asyncio.Future[Any]) -> None:
-        """Stop when the lease was revoked; go on when Redis could not say."""
-        if not future.cancelled() and future.exception() is None and future.result() == 0:
-            self.stop()
 
 
 def _consumed(future: asyncio.Future[Any]) -> None:

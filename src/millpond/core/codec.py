@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 
 from millpond.core.annotations import custom_types, describe, shareable
-from millpond.core.entry import IS_NONE, Unreadable, hit_prefix
+from millpond.core.entry import IS_NONE, NO_ERA, Unreadable, hit_prefix
 from millpond.errors import CodecError, ConfigError
 
 if TYPE_CHECKING:
@@ -92,8 +92,8 @@ class Codec:
             ) from error
         self.version = version
         self.fingerprint = zlib.crc32(f"{_NAME} {self.name}".encode())
-        self.prefix = hit_prefix(version, self.fingerprint)
-        self.none_prefix = hit_prefix(version, self.fingerprint, flags=IS_NONE)
+        self.prefix = hit_prefix(version, self.fingerprint, NO_ERA)
+        self.none_prefix = hit_prefix(version, self.fingerprint, NO_ERA, flags=IS_NONE)
         self.shareable = shareable(annotation)
         self._encode = msgspec.msgpack.Encoder(enc_hook=_write_model).encode
         self.decode_or_raise = cast("Callable[[bytes], Any]", decoder.decode)

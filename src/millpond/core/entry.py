@@ -1,4 +1,4 @@
-r"""The bytes under a cache key: a fixed binary header, then the payload.
+r"""The bytes under a cache key: a fixed binary header, perhaps two sections, then the payload.
 
 Scripts read the header with `string.sub` and `string.byte` at fixed offsets; Python recognises a
 hit by one `startswith` (`hit_prefix`). Integers are unsigned and big-endian.
@@ -8,31 +8,34 @@ hit by one `startswith` (`hit_prefix`). Integers are unsigned and big-endian.
 | 0-1    | sub(raw, 1, 2)   | magic `\x89M` (in Lua `'\137M'`)                               |
 | 2      | byte(raw, 3)     | header version, 1                                              |
 | 3      | sub(raw, 4, 4)   | kind: `v` value, `l` lease, `e` error, `w` write mark          |
-| 4      | byte(raw, 5)     | flags: 1 value is None, 2 zstd, 4 tags, 8 for waiters only     |
-|        |                  | flags of a write mark: 1 overlap                               |
+| 4      | byte(raw, 5)     | flags: 1 value is None, 2 zstd, 4 tags, 8 for waiters only,    |
+|        |                  | 16 may be served stale; flags of a write mark: 1 overlap       |
 | 5-6    | sub(raw, 6, 7)   | u16 version, the user's `version=`                             |
 | 7-10   | sub(raw, 8, 11)  | u32 fingerprint of the type                                    |
-| 11-18  | sub(raw, 12, 19) | generation, 8 random bytes                                     |
-| 19-26  | sub(raw, 20, 27) | u64 created, ms since the epoch by the filling client's clock  |
-| 27-30  | sub(raw, 28, 31) | u32 soft expiry, ms after created; 0: none                     |
-| 31-34  | sub(raw, 32, 35) | u32 refresh claimed until, ms after created; 0: none           |
-| 35-38  | sub(raw, 36, 39) | u32 load time, microseconds                                    |
-| 39-    | sub(raw, 40)     | payload                                                        |
+| 11-16  | sub(raw, 12, 17) | era of the namespace: 6 random bytes, others after `clear()`   |
+| 17-24  | sub(raw, 18, 25) | generation, 8 random bytes                                     |
+| 25-30  | sub(raw, 26, 31) | u48 created, ms since the epoch by the filling client's clock  |
+| 31-32  | sub(raw, 32, 33) | load time, ms as a half-precision float                        |
+| 33-    | sub(raw, 34)     | sections, payload                                              |
 
-A lease is the first 19 bytes and nothing else. Values and errors have all 39; a value's payload is
+A lease is the first 25 bytes and nothing else. Values and errors have all 33; a value's payload is
 its codec's (empty when the None flag is set), an error's is the exception's type name in UTF-8.
 
-A write mark is the first 19 bytes, and then for each writer 21: its token of 8 bytes and 13
+What not every entry needs is a section that its flag announces, in this order:
+
+- flag 16: u32 soft expiry and u32 "refresh claimed until", both in ms after created. With it bytes
+  33-40, in Lua sub(raw, 34, 37) and sub(raw, 38, 41);
+- flag 4: u16 bytes that follow, and in these for each tag u16 bytes of its name, the name in UTF-8
+  and its version of 12 bytes: six that `delete_tags` changes, six that `expire_tags` changes.
+
+A write mark is the first 25 bytes, and then for each writer 21: its token of 8 bytes and 13
 decimal digits, its deadline in milliseconds of the server's clock. Only scripts, which have that
 clock, tell who of them has lapsed; a reader knows no more than that somebody writes, or did.
 
-Reserved for what is to come: the flags 2 and 4 (a section of tag versions will stand
-between header and payload), the refresh claim. What is not understood is never guessed at: another
-header version, an unknown kind and a flag that this version does not know make an entry
-*unreadable*, which is a miss.
-
-What is unreadable can still be claimed: by its generation where it begins with this magic and
-header version and is long enough to have one (`generation_of`), else by all of its bytes.
+What is not understood is never guessed at: another header version, an unknown kind and a flag that
+this version does not know make an entry *unreadable*, which is a miss. What is unreadable can still
+be claimed: by its generation where it begins with this magic and header version and is long enough
+to have one (`generation_of`), else by all of its bytes.
 """
 
 from __future__ import annotations
@@ -41,16 +44,26 @@ import os
 import struct
 import sys
 from enum import Enum
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 __all__ = [
+    "ERA_SIZE",
     "FOR_WAITERS",
+    "HAS_TAGS",
     "HEAD_SIZE",
     "IS_NONE",
+    "IS_SOFT",
+    "IS_ZSTD",
     "LEASE_SIZE",
+    "NO_ERA",
     "Header",
     "Kind",
+    "TagVersion",
     "Unreadable",
     "error_name",
     "generation_of",
@@ -63,21 +76,35 @@ __all__ = [
     "parse",
 ]
 
-LEASE_SIZE = 19
+LEASE_SIZE = 25
 """Bytes of a lease, and of the part that all kinds have."""
 
-HEAD_SIZE = 39
-"""Bytes before the payload of a value or an error: the payload is `raw[HEAD_SIZE:]`."""
+HEAD_SIZE = 33
+"""Bytes before the sections and the payload of a value or an error."""
+
+ERA_SIZE = 6
+NO_ERA = bytes(ERA_SIZE)
 
 IS_NONE = 1
+IS_ZSTD = 2
+HAS_TAGS = 4
 FOR_WAITERS = 8
+IS_SOFT = 16
 
 _START = b"\x89M\x01"
 _NAME_LONGEST = 200
+_TAG_VERSION = 12
+_U16 = 0xFFFF
 _U32 = 0xFFFF_FFFF
-_PREFIX = struct.Struct(">3scBHI")
-_LEASE = struct.Struct(">3scBHI8s")
-_HEAD = struct.Struct(">3scBHI8sQIII")
+_LONGEST_LOAD = 65504.0  # milliseconds: the largest half-precision float
+_PREFIX = struct.Struct(f">3scBHI{ERA_SIZE}s")
+_LEASE = struct.Struct(f">3scBHI{ERA_SIZE}s8s")
+_HEAD = struct.Struct(f">3scBHI{ERA_SIZE}s8sHIe")
+_SOFT = struct.Struct(">II")
+_SIZE = struct.Struct(">H")
+
+TagVersion: TypeAlias = tuple[str, bytes]
+"""A tag, as its key names it, and the 12 bytes that were its version."""
 
 
 class Unreadable(Exception):
@@ -103,21 +130,29 @@ class Kind(Enum):
 
 
 _KINDS = {kind.value[0]: kind for kind in Kind}
-_FLAGS = {Kind.VALUE: IS_NONE, Kind.LEASE: 0, Kind.ERROR: FOR_WAITERS, Kind.WRITE: 0xFF}
+_FLAGS = {
+    Kind.VALUE: IS_NONE | HAS_TAGS | IS_SOFT,
+    Kind.LEASE: 0,
+    Kind.ERROR: HAS_TAGS | FOR_WAITERS,
+    Kind.WRITE: 0xFF,
+}
 
 
-class Header(msgspec.Struct, frozen=True, gc=False):
-    """An entry's header; the last four are 0 for a lease and a write mark."""
+class Header(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """An entry's header and sections; all from `created_ms` on is nothing for leases and marks."""
 
     kind: Kind
     flags: int
     version: int
     fingerprint: int
+    era: bytes
     generation: bytes
     created_ms: int = 0  # since the epoch, by the clock of the client that filled it
-    soft_ms: int = 0  # after created; 0: none
+    load_ms: float = 0.0  # at most 65 seconds; to three digits
+    soft_ms: int = 0  # after created; only with `IS_SOFT`
     refresh_ms: int = 0  # after created; 0: none
-    load_us: int = 0  # at most 71 minutes
+    tags: tuple[TagVersion, ...] = ()
+    payload_at: int = HEAD_SIZE
 
     @property
     def is_none(self) -> bool:
@@ -148,25 +183,26 @@ def new_generation() -> bytes:
         return block[:8]
 
 
-def hit_prefix(version: int, fingerprint: int, *, flags: int = 0) -> bytes:
-    """Return the 11 bytes that every readable value of one cache begins with.
+def hit_prefix(version: int, fingerprint: int, era: bytes, *, flags: int = 0) -> bytes:
+    """Return the 17 bytes that every readable value of one cache and era begins with.
 
     Args:
         version: The user's version, below 65,536.
         fingerprint: Of the cache's type.
-        flags: `IS_NONE` for the prefix of a None.
+        era: Of the namespace.
+        flags: Those that the value has; without any it has no sections either.
     """
-    return _PREFIX.pack(_START, b"v", flags, version, fingerprint)
+    return _PREFIX.pack(_START, b"v", flags, version, fingerprint, era)
 
 
-def pack_lease(generation: bytes, version: int, fingerprint: int) -> bytes:
-    """Return a lease: 19 bytes."""
-    return _LEASE.pack(_START, b"l", 0, version, fingerprint, generation)
+def pack_lease(generation: bytes, version: int, fingerprint: int, era: bytes = NO_ERA) -> bytes:
+    """Return a lease: 25 bytes."""
+    return _LEASE.pack(_START, b"l", 0, version, fingerprint, era, generation)
 
 
 def pack_mark(generation: bytes, version: int, fingerprint: int) -> bytes:
-    """Return a write mark without writers: 19 bytes."""
-    return _LEASE.pack(_START, b"w", 0, version, fingerprint, generation)
+    """Return a write mark without writers: 25 bytes."""
+    return _LEASE.pack(_START, b"w", 0, version, fingerprint, NO_ERA, generation)
 
 
 def pack_value(
@@ -176,9 +212,12 @@ def pack_value(
     payload: bytes | None,
     *,
     created_ms: int,
-    load_us: int = 0,
-    soft_ms: int = 0,
+    era: bytes = NO_ERA,
+    flags: int = 0,
+    load_ms: float = 0.0,
+    soft_ms: int | None = None,
     refresh_ms: int = 0,
+    tags: Sequence[TagVersion] = (),
 ) -> bytes:
     """Return a value's entry.
 
@@ -188,24 +227,35 @@ def pack_value(
         fingerprint: Of the cache's type.
         payload: The codec's bytes; None for the value None.
         created_ms: Milliseconds since the epoch.
-        load_us: Microseconds that the load took. It and the next two stop at their largest value
-            (71 minutes; 49 days: a soft expiry beyond comes early, never late).
-        soft_ms: Milliseconds after created; 0: none.
-        refresh_ms: Milliseconds after created; 0: none.
+        era: Of the namespace, from before the load.
+        flags: `IS_ZSTD`, or none; the others are known from the rest.
+        load_ms: Milliseconds that the load took.
+        soft_ms: Milliseconds after created from which it is stale; None: it is never served stale
+            and has no such section. It and the next stop at 49 days: a soft expiry beyond comes
+            early, never late.
+        refresh_ms: Milliseconds after created; 0: nobody refreshes it.
+        tags: With the versions from before the load.
     """
-    head = _HEAD.pack(
-        _START,
+    sections = b""
+    if payload is None:
+        flags |= IS_NONE
+    if soft_ms is not None:
+        flags |= IS_SOFT
+        sections = _SOFT.pack(min(soft_ms, _U32), min(refresh_ms, _U32))
+    if tags:
+        flags |= HAS_TAGS
+        sections += _pack_tags(tags)
+    head = _pack_head(
         b"v",
-        IS_NONE if payload is None else 0,
-        version,
-        fingerprint,
+        flags,
         generation,
-        created_ms,
-        min(soft_ms, _U32),
-        min(refresh_ms, _U32),
-        min(load_us, _U32),
+        version=version,
+        fingerprint=fingerprint,
+        era=era,
+        created_ms=created_ms,
+        load_ms=load_ms,
     )
-    return head if payload is None else head + payload
+    return head + sections + (payload or b"")
 
 
 def pack_error(
@@ -215,8 +265,10 @@ def pack_error(
     type_name: str,
     *,
     created_ms: int,
-    load_us: int = 0,
+    era: bytes = NO_ERA,
+    load_ms: float = 0.0,
     for_waiters: bool = False,
+    tags: Sequence[TagVersion] = (),
 ) -> bytes:
     """Return an error's entry.
 
@@ -226,27 +278,65 @@ def pack_error(
         fingerprint: Of the cache's type.
         type_name: The exception's class name, cut at 200 bytes; its message is never stored.
         created_ms: Milliseconds since the epoch.
-        load_us: Microseconds until it was raised.
+        era: Of the namespace, from before the load.
+        load_ms: Milliseconds until it was raised.
         for_waiters: Whether those who come later treat it as a miss.
+        tags: As of a value.
     """
-    flags = FOR_WAITERS if for_waiters else 0
-    load_us = min(load_us, _U32)
+    flags = (FOR_WAITERS if for_waiters else 0) | (HAS_TAGS if tags else 0)
     name = type_name.encode(errors="replace")[:_NAME_LONGEST].decode(errors="ignore").encode()
-    return (
-        _HEAD.pack(_START, b"e", flags, version, fingerprint, generation, created_ms, 0, 0, load_us)
-        + name
+    head = _pack_head(
+        b"e",
+        flags,
+        generation,
+        version=version,
+        fingerprint=fingerprint,
+        era=era,
+        created_ms=created_ms,
+        load_ms=load_ms,
     )
+    return head + (_pack_tags(tags) if tags else b"") + name
 
 
-def error_name(raw: bytes) -> str:
-    """Return the type name in an error's entry, fit to be printed whatever the bytes are."""
-    name = raw[HEAD_SIZE : HEAD_SIZE + _NAME_LONGEST].decode(errors="replace")
+def _pack_head(
+    kind: bytes,
+    flags: int,
+    generation: bytes,
+    *,
+    version: int,
+    fingerprint: int,
+    era: bytes,
+    created_ms: int,
+    load_ms: float,
+) -> bytes:
+    high, low = created_ms >> 32 & _U16, created_ms & _U32
+    load = min(max(load_ms, 0.0), _LONGEST_LOAD)
+    return _HEAD.pack(_START, kind, flags, version, fingerprint, era, generation, high, low, load)
+
+
+def _pack_tags(tags: Sequence[TagVersion]) -> bytes:
+    parts: list[bytes] = []
+    for tag, version in tags:
+        name = tag.encode()
+        parts += (_SIZE.pack(len(name)), name, version)
+    section = b"".join(parts)
+    return _SIZE.pack(len(section)) + section
+
+
+def error_name(raw: bytes, at: int = HEAD_SIZE) -> str:
+    """Return the type name in an error's entry, fit to be printed whatever the bytes are.
+
+    Args:
+        raw: The entry.
+        at: Where the name begins: `payload_at` of its header.
+    """
+    name = raw[at : at + _NAME_LONGEST].decode(errors="replace")
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
 
 
 def generation_of(raw: bytes) -> bytes | None:
     """Return the generation, or None for foreign bytes; the test that the scripts make, too."""
-    return raw[11:19] if len(raw) >= LEASE_SIZE and raw.startswith(_START) else None
+    return raw[17:25] if len(raw) >= LEASE_SIZE and raw.startswith(_START) else None
 
 
 def parse(raw: bytes) -> Header:
@@ -273,11 +363,63 @@ def parse(raw: bytes) -> Header:
     if kind is Kind.LEASE or kind is Kind.WRITE:
         if kind is Kind.LEASE and size != LEASE_SIZE:
             raise Unreadable("a lease with something behind it")
-        _, _, _, version, fingerprint, generation = _LEASE.unpack_from(raw)
-        return Header(kind, flags, version, fingerprint, generation)
+        _, _, _, version, fingerprint, era, generation = _LEASE.unpack_from(raw)
+        return Header(
+            kind=kind,
+            flags=flags,
+            version=version,
+            fingerprint=fingerprint,
+            era=era,
+            generation=generation,
+        )
     if size < HEAD_SIZE:
         raise Unreadable("cut short")
-    if flags & IS_NONE and size != HEAD_SIZE:
+    _, _, _, version, fingerprint, era, generation, high, low, load = _HEAD.unpack_from(raw)
+    at, soft, refresh = HEAD_SIZE, 0, 0
+    tags: tuple[TagVersion, ...] = ()
+    if flags & IS_SOFT:
+        if size < at + _SOFT.size:
+            raise Unreadable("cut short")
+        soft, refresh = _SOFT.unpack_from(raw, at)
+        at += _SOFT.size
+    if flags & HAS_TAGS:
+        tags, at = _parse_tags(raw, at)
+    if flags & IS_NONE and (size != at or flags & IS_ZSTD):
         raise Unreadable("a None with something behind it")
-    _, _, _, version, fingerprint, generation, created, soft, refresh, load = _HEAD.unpack_from(raw)
-    return Header(kind, flags, version, fingerprint, generation, created, soft, refresh, load)
+    return Header(
+        kind=kind,
+        flags=flags,
+        version=version,
+        fingerprint=fingerprint,
+        era=era,
+        generation=generation,
+        created_ms=high << 32 | low,
+        load_ms=load if 0 <= load <= _LONGEST_LOAD else 0.0,
+        soft_ms=soft,
+        refresh_ms=refresh,
+        tags=tags,
+        payload_at=at,
+    )
+
+
+def _parse_tags(raw: bytes, at: int) -> tuple[tuple[TagVersion, ...], int]:
+    """Read the section of tags; return them and where it ends."""
+    size = len(raw)
+    if size < at + 2 or size < (end := at + 2 + _SIZE.unpack_from(raw, at)[0]):
+        raise Unreadable("cut short in its tags")
+    tags: list[TagVersion] = []
+    at += 2
+    while at < end:
+        if end < at + 2:
+            raise Unreadable("its tags are none")
+        begins = at + 2
+        at = begins + _SIZE.unpack_from(raw, at)[0]
+        name, version = raw[begins:at], raw[at : at + _TAG_VERSION]
+        at += _TAG_VERSION
+        if at > end:
+            raise Unreadable("its tags are none")
+        try:
+            tags.append((name.decode(), version))
+        except UnicodeDecodeError:
+            raise Unreadable("its tags are none") from None
+    return tuple(tags), end

@@ -27,21 +27,25 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from millpond.core import durations
 from millpond.core.scripts import Script
 from millpond.errors import BackendError, ClosedError, ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import timedelta
 
     from millpond.core.client import Client
 
 __all__ = [
     "FENCE_TTL",
     "MARK_TTL",
+    "SHORTEST",
     "Lease",
     "acquire",
     "give_back",
     "lease_keys",
+    "lease_seconds",
     "new_token",
     "release",
     "renew",
@@ -52,6 +56,9 @@ FENCE_TTL = 86_400_000
 
 MARK_TTL = 15_000
 """Milliseconds for which a contender is known to wait, unless it asks again."""
+
+SHORTEST = 0.05
+"""Seconds. A shorter lease is over before a renewal has come back from a busy server."""
 
 _ACQUIRE = Script.load("millpond.core", "lease_acquire")
 _RENEW = Script.load("millpond.core", "lease_renew")
@@ -69,6 +76,21 @@ def new_token() -> str:
 def lease_keys(key: str) -> tuple[str, str, str]:
     """Name the keys of a lease, which share a slot: the lease, its fence, its contenders."""
     return f"{{{key}}}", f"{{{key}}}:fence", f"{{{key}}}:waiting"
+
+
+def lease_seconds(value: float | timedelta) -> float:
+    """Check a lease's time.
+
+    Raises:
+        ConfigError: It is no duration, or too short to be renewed.
+    """
+    checked = durations.seconds(value, "lease")
+    if checked < SHORTEST:
+        raise ConfigError(
+            f"lease must be at least {SHORTEST:g} s, not {checked:g}: a shorter one is over before "
+            "a renewal comes back; it is renewed while the block runs, so longer costs nothing"
+        )
+    return checked
 
 
 def acquire(
@@ -109,26 +131,39 @@ def renew(client: Client, key: str, token: str, ms: int) -> asyncio.Future[int]:
 
 
 def release(
-    client: Client, keys: tuple[str, str, str], token: str, contender: str = ""
+    client: Client, key: str, token: str, *, waiting: str = "", contender: str = ""
 ) -> asyncio.Future[int]:
     """Give up a lease that is ours: 1, or 0 if it was not any more.
 
+    Args:
+        client: The way to Redis.
+        key: The lease.
+        token: Ours.
+        waiting: The key of its contenders, if one of them is to be struck out.
+        contender: Who waits no longer.
+
     Redis: one EVALSHA.
     """
-    return client.run(_RELEASE, keys=(keys[0], keys[2]), args=(token, contender))
+    if contender:
+        return client.run(_RELEASE, keys=(key, waiting), args=(token, contender))
+    return client.run(_RELEASE, keys=(key,), args=(token,))
 
 
-def give_back(send: Callable[[], asyncio.Future[Any]], seconds: float) -> None:
+def give_back(
+    send: Callable[[], asyncio.Future[Any]], seconds: float, *, longest: float = _AGAIN
+) -> None:
     """Give up again, until Redis confirms it or the lease is over by itself.
 
     Timers, no task: it survives its caller, and dies with the loop, as the lease will.
 
     Args:
-        send: Sends the release.
+        send: Sends the release, or something else that may be sent again.
         seconds: How long the lease may last.
+        longest: Seconds to which the pauses between the tries grow, by and by.
     """
     loop = asyncio.get_running_loop()
     ends = time.monotonic() + seconds
+    pause = _AGAIN
 
     def again() -> None:
         if time.monotonic() >= ends:
@@ -144,7 +179,9 @@ def give_back(send: Callable[[], asyncio.Future[Any]], seconds: float) -> None:
             later()
 
     def later() -> None:
-        loop.call_later(random.uniform(_AGAIN / 2, _AGAIN), again)  # noqa: S311
+        nonlocal pause
+        loop.call_later(random.uniform(pause / 2, pause), again)  # noqa: S311
+        pause = min(longest, pause * 1.5)
 
     later()
 

@@ -1,14 +1,14 @@
 -- Give up our own lease, and our place among those who wait for it. Safe to send again.
 --
 -- KEYS[1]  the lease
--- KEYS[2]  the ZSET of contenders that wait for it
+-- KEYS[2]  the ZSET of contenders that wait for it; only with ARGV[2]
 -- ARGV[1]  our token
--- ARGV[2]  the contender that waits no longer; '' none
+-- ARGV[2]  the contender that waits no longer; left out: none
 --
 -- RETURNS  1 released; 0 it was not ours any more
 --
 -- O(1), or O(log n) in the contenders.
-if ARGV[2] ~= '' then
+if ARGV[2] then
   redis.call('ZREM', KEYS[2], ARGV[2])
 end
 local held = redis.call('GET', KEYS[1])

@@ -22,8 +22,10 @@ from __future__ import annotations
 
 import asyncio
 import random
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol, Self, cast
 
+from millpond.core.loops import current_loop
 from millpond.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -96,13 +98,13 @@ class Watches:
     def wake(self, keys: Iterable[bytes]) -> None:
         """Wake the watchers of these keys."""
         for key in keys:
-            for watch in self._waiting.get(key, ()):
+            for watch in tuple(self._waiting.get(key, ())):  # other threads' come and go meanwhile
                 watch.fire()
 
     def wake_all(self) -> None:
         """Wake everybody: a push may have been missed."""
-        for waiting in self._waiting.values():
-            for watch in waiting:
+        for waiting in tuple(self._waiting.values()):
+            for watch in tuple(waiting):
                 watch.fire()
 
 
@@ -188,11 +190,20 @@ class Watch:
         self._reader.watches.remove(self._name, self)
 
     def fire(self) -> None:
-        """Note that the key may have changed; called by the connection."""
-        self._fired = True
+        """Note that the key may have changed; called by the connection.
+
+        On a shared `memory://name` the caller may be another thread, whose loop is not the
+        waiter's: a result set from there would be found when that loop next wakes by itself.
+        """
+        self._fired = True  # before the waiter is looked for: see `_woken`
         waiter = self._waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(True)
+        if waiter is None:
+            return
+        if current_loop() is waiter.get_loop():
+            _answer(waiter, True)
+        else:
+            with suppress(RuntimeError):  # that loop has ended, and with it whoever waited
+                waiter.get_loop().call_soon_threadsafe(_answer, waiter, True)
 
     async def changed(self, timeout: float | None = None, *, since: bytes | None = _VALUE) -> bool:
         """Wait until the key's bytes differ from `value`, and read them.
@@ -267,7 +278,10 @@ class Watch:
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[bool] = loop.create_future()
         self._waiter = waiter
-        timer = None if seconds is None else loop.call_later(seconds, _give_up, waiter)
+        if self._fired:  # by another thread, which found no waiter yet
+            self._waiter = None
+            return True
+        timer = None if seconds is None else loop.call_later(seconds, _answer, waiter, False)
         try:
             return await waiter
         finally:
@@ -276,6 +290,6 @@ class Watch:
                 timer.cancel()
 
 
-def _give_up(waiter: asyncio.Future[bool]) -> None:
+def _answer(waiter: asyncio.Future[bool], woken: bool, /) -> None:
     if not waiter.done():
-        waiter.set_result(False)
+        waiter.set_result(woken)

@@ -4,9 +4,8 @@ It is a value of its own for every acquisition, never state on something shared:
 use one `Locks`, or one name, cannot touch each other's tokens.
 
 Losing a lock cancels the task that entered the block, as `asyncio.timeout` does. Our
-cancellation is taken back when the block is left, and a cancellation from outside is not:
-    the lease ends, we cancel; somebody else cancels the task, too; one of the two is ours to take
-    back, the other stays, and the block is left by `CancelledError`, not by `LockLost`.
+cancellation is taken back when the block is left, and a cancellation from outside is not: then the
+block is left by `CancelledError`, not by `LockLost`.
 A task is never cancelled by itself (from `ensure_held`): it would be struck at its next await,
 after the block was left.
 """
@@ -17,8 +16,8 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
-from millpond.core.durations import seconds
-from millpond.core.lease import Lease
+from millpond.core.cancelling import take_back
+from millpond.core.lease import Lease, lease_seconds
 from millpond.errors import ConfigError, LockError, LockLost
 from millpond.events import LockFailed
 
@@ -30,10 +29,7 @@ if TYPE_CHECKING:
     from millpond.lock.store import LockStore
     from millpond.lock.ticket import Ticket, Won
 
-__all__ = ["SHORTEST", "Grip", "Held", "lease_seconds"]
-
-SHORTEST = 0.05
-"""Seconds. A shorter lease is over before a renewal has come back from a busy server."""
+__all__ = ["Grip", "Held"]
 
 
 class Grip:
@@ -303,10 +299,11 @@ class Held:
             Whether the block is to raise `LockLost`: not for a cancellation from outside, nor
             when the block raises it already.
         """
-        outside = isinstance(error, asyncio.CancelledError)
         if self._cancelled and self._task is not None:
             self._cancelled = False
-            outside = outside and self._task.uncancel() > self._before
+            outside = take_back(self._task, self._before, error)
+        else:
+            outside = isinstance(error, asyncio.CancelledError)
         already = isinstance(error, LockLost) and error.key in {g.key for g in self._grips}
         return self._failure is not None and not outside and not already
 
@@ -319,18 +316,3 @@ class Held:
 def _over(grip: Grip) -> bool:
     """Tell whether its end is known already."""
     return grip.lease.ended not in {"", "released"}
-
-
-def lease_seconds(value: float | timedelta) -> float:
-    """Check a lease's time.
-
-    Raises:
-        ConfigError: It is no duration, or too short to be renewed.
-    """
-    checked = seconds(value, "lease")
-    if checked < SHORTEST:
-        raise ConfigError(
-            f"lease must be at least {SHORTEST:g} s, not {checked:g}: a shorter one is over before "
-            "a renewal comes back; it is renewed while the block runs, so longer costs nothing"
-        )
-    return checked

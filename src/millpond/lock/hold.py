@@ -68,7 +68,7 @@ class Hold:
             raise ConfigError("a hold() is entered once; call locks.hold(...) for each block")
         self._entered = True
         store, wait = self._store, self._wait
-        store.examine()
+        store.examination.begin()
         store.waiting += 1
         began = time.monotonic()
         try:

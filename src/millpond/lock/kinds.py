@@ -116,7 +116,8 @@ class Exclusive(_Single):
 
     def release(self, token: str, contender: str) -> asyncio.Future[int]:
         """Give up."""
-        return release(self._client, self._keys, token, contender)
+        waiting = self._keys[2]
+        return release(self._client, self.key, token, waiting=waiting, contender=contender)
 
     def renew(self, token: str, ms: int) -> asyncio.Future[int]:
         """Prolong."""

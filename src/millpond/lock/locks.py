@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 from millpond.core.durations import milliseconds, seconds
 from millpond.core.keys import Keyspace
-from millpond.core.lease import lease_keys
+from millpond.core.lease import lease_keys, lease_seconds
 from millpond.errors import ConfigError
-from millpond.lock.held import lease_seconds
 from millpond.lock.hold import Hold, TryHold
 from millpond.lock.kinds import Exclusive, Fair, Permit, Reading, Writing
 from millpond.lock.quorum import Node, Quorum

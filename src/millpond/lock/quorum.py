@@ -138,7 +138,7 @@ class Quorum:
         return
 
     def _release_at(self, node: Node, token: str) -> asyncio.Future[int]:
-        return release(node.client, self._keys, token)
+        return release(node.client, self.key, token)
 
     def _supervised(self, work: Any, what: str) -> asyncio.Future[int]:
         """Run `work` beyond the caller's end; cancelling what is returned does not reach it."""

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from millpond.core.eviction import Examination
 from millpond.core.lease import give_back
-from millpond.errors import ClosedError
-from millpond.events import EvictionPossible, ReleaseUnconfirmed
+from millpond.events import ReleaseUnconfirmed
 
 if TYPE_CHECKING:
     import asyncio
@@ -44,11 +44,10 @@ class LockStore:
     """The shared part."""
 
     __slots__ = (
-        "_clients",
         "_contender",
-        "_examined",
         "acquired",
         "client",
+        "examination",
         "held",
         "lines",
         "lost",
@@ -62,11 +61,10 @@ class LockStore:
     def __init__(self, clients: Sequence[Client]) -> None:
         """Begin with no lines; the first client's hooks are told of everything."""
         self.client = clients[0]
-        self._clients = clients
+        self.examination = Examination(clients, _FIX)
         self.lines: dict[str, Line] = {}
         self.owners: set[tuple[str, asyncio.Task[Any] | None]] = set()
         self._contender = ""
-        self._examined = False
         self.acquired = self.passed = self.waits = self.timeouts = self.lost = 0
         self.held = self.waiting = 0
 
@@ -82,24 +80,6 @@ class LockStore:
         self.client.emit(ReleaseUnconfirmed(key=kind.key, reason=str(error)))
         give_back(partial(kind.release, token, ""), _GHOST if kind.queues else ms / 1000)
 
-    def examine(self) -> None:
-        """Ask, once and without waiting, whether the server may evict what locks depend on."""
-        if self._examined:
-            return
-        self._examined = True
-        for client in self._clients:
-            try:
-                client.call("INFO", "memory").add_done_callback(self._told)
-            except ClosedError:
-                self._examined = False
-
-    def _told(self, future: asyncio.Future[Any]) -> None:
-        if future.cancelled() or future.exception() is not None:
-            return  # not allowed to know, or out of reach: the documentation says what to set
-        policy = evicts(future.result())
-        if policy:
-            self.client.emit(EvictionPossible(policy=policy, fix=_FIX))
-
     def statistics(self) -> LockStatistics:
         """Take a snapshot of the counters."""
         return LockStatistics(
@@ -111,17 +91,3 @@ class LockStore:
             held=self.held,
             waiting=self.waiting,
         )
-
-
-def evicts(info: object) -> str:
-    """Name the eviction policy by which a server may drop keys; `""`: it drops none.
-
-    Args:
-        info: The reply to INFO memory: text, from some servers as bytes.
-    """
-    text = info.decode("utf-8", "replace") if isinstance(info, bytes) else str(info)
-    pairs = [line.strip().partition(":") for line in text.splitlines()]
-    fields = {name: value for name, _, value in pairs}
-    policy = fields.get("maxmemory_policy", "noeviction")
-    limited = fields.get("maxmemory", "0") != "0"
-    return policy if limited and policy != "noeviction" else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from millpond.lock.store import evicts
+from millpond.core.eviction import evicts
 
 
 @pytest.mark.parametrize(
