@@ -96,8 +96,10 @@ class LockPeer(Protocol):
     not_acquired: tuple[type[BaseException], ...]
     shares_objects: bool
 
-    def lock(self, name: str, *, lease: float, wait: float) -> AbstractAsyncContextManager[Any]:
-        """Return what is entered to hold the lock; `wait=0` tries once."""
+    def lock(
+        self, name: str, *, lease: float, wait: float | None
+    ) -> AbstractAsyncContextManager[Any]:
+        """Return what is entered to hold the lock; 0 tries once, None waits for ever."""
         ...
 
     def fence(self, held: Any) -> int:

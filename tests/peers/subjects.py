@@ -174,7 +174,7 @@ _ALL = (
         "redis_py:Locking",
         "rivals",
         (_REDIS,),
-        "`async with redis.lock(name, timeout=lease, blocking_timeout=wait)`",
+        "`async with Redis(host, port).lock(name, timeout=lease, blocking_timeout=wait)`",
     ),
     Subject(
         "lock",
@@ -191,8 +191,8 @@ _ALL = (
         "cashews_:Locking",
         "rivals",
         ("cashews", _REDIS),
-        "`async with cache.lock(name, expire=lease)`; it has no time to wait, so "
-        "`asyncio.timeout(wait)` stands around entering it",
+        "`async with cache.lock(name, expire=lease)`; it waits for ever or, with `wait=False`, not at "
+        "all, so where a case waits for a time it is tried every 20 ms",
     ),
     Subject(
         "lock",

@@ -13,7 +13,7 @@ LEASE = 10.0
 """Seconds: far longer than any case waits for a lock that should be free."""
 
 
-async def can_take(peer: LockPeer, name: str, wait: float) -> bool:
+async def can_take(peer: LockPeer, name: str, wait: float | None) -> bool:
     """Take a lock and release it; tell whether it was to be had in that time."""
     try:
         async with peer.lock(name, lease=LEASE, wait=wait):

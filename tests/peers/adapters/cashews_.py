@@ -5,9 +5,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from cashews import Cache, RateLimitError
+from cashews import Cache, LockedError, RateLimitError
 
 from tests.peers.adapters.loading import LOADER, load_current
 from tests.peers.contract import Answer, NotApplicable, Quota
@@ -92,12 +93,12 @@ class NearOnResp2(Near):
 class Locking(_Opened):
     """`cache.lock`."""
 
-    not_acquired: ClassVar[tuple[type[BaseException], ...]] = (TimeoutError,)
+    not_acquired: ClassVar[tuple[type[BaseException], ...]] = (LockedError,)
     shares_objects = False
 
-    def lock(self, name: str, *, lease: float, wait: float) -> _Lock:
+    def lock(self, name: str, *, lease: float, wait: float | None) -> _Lock:
         """Return a block."""
-        return _Lock(self._cache.lock(name, expire=lease), wait)
+        return _Lock(self._cache, name, lease, wait)
 
     def fence(self, held: Any) -> int:
         """There is none."""
@@ -105,12 +106,25 @@ class Locking(_Opened):
 
 
 class _Lock:
-    def __init__(self, lock: Any, wait: float) -> None:
-        self._lock, self._wait = lock, wait
+    """It waits for ever or not at all; for a time, it is tried again until that is over.
+
+    A timeout around entering would not do: on Python 3.11 redis-py, with a `socket_timeout` as
+    cashews sets it, swallows cancellations now and then (`asyncio.wait_for` does).
+    """
+
+    def __init__(self, cache: Any, name: str, lease: float, wait: float | None) -> None:
+        self._cache, self._name, self._lease, self._wait = cache, name, lease, wait
 
     async def __aenter__(self) -> Any:
-        async with asyncio.timeout(self._wait or 0.2):
-            return await self._lock.__aenter__()
+        end = time.monotonic() + (self._wait or 0)
+        while True:
+            self._lock = self._cache.lock(self._name, expire=self._lease, wait=self._wait is None)
+            try:
+                return await self._lock.__aenter__()
+            except LockedError:
+                if time.monotonic() >= end:
+                    raise
+            await asyncio.sleep(0.02)
 
     async def __aexit__(self, *exc_info: Any) -> Any:
         return await self._lock.__aexit__(*exc_info)

@@ -50,13 +50,13 @@ class Locking(_Opened):
     """`Lock(client, name)`."""
 
     not_acquired: ClassVar[tuple[type[BaseException], ...]] = (LockAcquisitionError,)
-    shares_objects = True
+    shares_objects = False  # its block cannot be entered twice
 
-    def lock(self, name: str, *, lease: float, wait: float) -> Any:
+    def lock(self, name: str, *, lease: float, wait: float | None) -> Any:
         """Return a lock."""
-        if wait > 0:
-            return Lock(self._client, name, timeout=lease, blocking_timeout=wait)
-        return Lock(self._client, name, timeout=lease, blocking=False)
+        return Lock(
+            self._client, name, timeout=lease, blocking=wait != 0, blocking_timeout=wait or None
+        )
 
     def fence(self, held: Any) -> int:
         """There is none."""

@@ -65,7 +65,7 @@ class Locking(_Opened):
         super().__init__(url)
         self._locks = Locks(self._client, "locks")
 
-    def lock(self, name: str, *, lease: float, wait: float) -> Hold:
+    def lock(self, name: str, *, lease: float, wait: float | None) -> Hold:
         """Return a block."""
         return self._locks.hold(name, lease=lease, wait=wait)
 

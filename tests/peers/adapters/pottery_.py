@@ -34,14 +34,14 @@ class Locking:
         """Disconnect."""
         await self._redis.aclose()
 
-    def lock(self, name: str, *, lease: float, wait: float) -> Any:
+    def lock(self, name: str, *, lease: float, wait: float | None) -> Any:
         """Return a lock."""
         return AIORedlock(
             key=name,
             masters={self._redis},
             auto_release_time=lease,
-            context_manager_blocking=wait > 0,
-            context_manager_timeout=wait if wait > 0 else -1,
+            context_manager_blocking=wait != 0,
+            context_manager_timeout=wait or -1,
         )
 
     def fence(self, held: Any) -> int:

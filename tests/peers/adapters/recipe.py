@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -66,7 +67,7 @@ class Locking(_Opened):
     not_acquired: ClassVar[tuple[type[BaseException], ...]] = (TimeoutError,)
     shares_objects = False
 
-    def lock(self, name: str, *, lease: float, wait: float) -> _Lock:
+    def lock(self, name: str, *, lease: float, wait: float | None) -> _Lock:
         """Return a block."""
         return _Lock(self._redis, name, lease, wait)
 
@@ -76,8 +77,9 @@ class Locking(_Opened):
 
 
 class _Lock:
-    def __init__(self, redis: Redis, name: str, lease: float, wait: float) -> None:
-        self._redis, self._name, self._lease, self._wait = redis, name, lease, wait
+    def __init__(self, redis: Redis, name: str, lease: float, wait: float | None) -> None:
+        self._redis, self._name, self._lease = redis, name, lease
+        self._wait = math.inf if wait is None else wait
 
     async def __aenter__(self) -> None:
         end = time.monotonic() + self._wait

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Self
+from urllib.parse import urlsplit
 
 from redis.asyncio import Redis
 from redis.exceptions import LockError
@@ -29,16 +30,17 @@ class Locking:
 
     async def __aenter__(self) -> Self:
         """Connect."""
-        self._redis = Redis.from_url(self._url)
+        where = urlsplit(self._url)
+        self._redis = Redis(host=where.hostname or "", port=where.port or 0)
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
         """Disconnect."""
         await self._redis.aclose()
 
-    def lock(self, name: str, *, lease: float, wait: float) -> Lock:
+    def lock(self, name: str, *, lease: float, wait: float | None) -> Lock:
         """Return a lock."""
-        return self._redis.lock(name, timeout=lease, blocking=wait > 0, blocking_timeout=wait)
+        return self._redis.lock(name, timeout=lease, blocking=wait != 0, blocking_timeout=wait)
 
     def fence(self, held: Any) -> int:
         """There is none."""
