@@ -44,22 +44,20 @@ class Behind:
         """Run one command."""
         return self._client.execute_command(*command)
 
-    def keys(self) -> list[bytes]:
+    def stored(self) -> list[bytes]:
         """List all keys."""
         return list(self._client.scan_iter(count=1000))
 
     def lasting(self) -> list[str]:
         """List the keys without a TTL."""
         return [
-            key.decode(errors="replace") for key in self.keys() if self._client.pttl(key) == -1
+            key.decode(errors="replace") for key in self.stored() if self._client.pttl(key) == -1
         ]
 
     def commands(self) -> int:
         """Count the commands that were run since the start, scripts as one, these questions not."""
         stats = cast("dict[str, dict[str, int]]", self._client.info("commandstats"))
-        return sum(
-            numbers["calls"] for name, numbers in stats.items() if name != "cmdstat_info"
-        )
+        return sum(numbers["calls"] for name, numbers in stats.items() if name != "cmdstat_info")
 
     def now(self) -> float:
         """Return the server's clock, in seconds."""
@@ -181,6 +179,6 @@ async def elapsed(call: Awaitable[Any], timeout: float) -> tuple[float, Any]:
     began = time.monotonic()
     try:
         outcome: Any = await asyncio.wait_for(call, timeout)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever a library raises is what was asked for
         outcome = error
     return time.monotonic() - began, outcome

@@ -28,7 +28,7 @@ _TITLES: dict[Kind, str] = {
     "lock": "Locks",
     "limit": "Rate limits",
 }
-_CELLS = {"kept": "kept", "broken": "**broken**", "not applicable": "–", "failed": "?"}
+_CELLS = {"kept": "kept", "broken": "**broken**", "not applicable": "n/a", "failed": "?"}
 
 
 def promise(case: str) -> str:
@@ -61,7 +61,7 @@ def update(where: dict[str, str], findings: list[Finding], page: Path = PAGE) ->
 def _kind(kind: Kind, found: dict[tuple[str, str], Finding]) -> list[str]:
     subjects = [one for one in SUBJECTS.values() if one.kind == kind]
     subjects = [one for one in subjects if any((case, one.name) in found for case in CASES)]
-    cases = [name for name, case in CASES.items() if case.KIND == kind]
+    cases = [name for name, case in CASES.items() if kind == case.KIND]
     lines = [f"## {_TITLES[kind]}", ""]
     lines.append("| promise | " + " | ".join(one.label for one in subjects) + " |")
     lines.append("|---|" + ":-:|" * len(subjects))
@@ -88,9 +88,7 @@ def _setting(subject: Subject, found: dict[tuple[str, str], Finding]) -> str:
     return f"- **{subject.label}** ({said}): {subject.settings}."
 
 
-def _case(
-    case: str, subjects: list[Subject], found: dict[tuple[str, str], Finding]
-) -> list[str]:
+def _case(case: str, subjects: list[Subject], found: dict[tuple[str, str], Finding]) -> list[str]:
     _, _, how = inspect.cleandoc(CASES[case].__doc__ or "").partition("\n\n")
     lines = [f"({_anchor(case)})=", "", f"#### {promise(case)}", "", how, ""]
     for subject in subjects:

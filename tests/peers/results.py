@@ -50,8 +50,5 @@ def save(where: dict[str, str], findings: list[Finding], path: Path = RESULTS) -
 def _ordered(findings: list[Finding]) -> list[Finding]:
     latest = {(one.case, one.subject): one for one in findings}
     return [
-        latest[case, subject]
-        for subject in SUBJECTS
-        for case in CASES
-        if (case, subject) in latest
+        latest[case, subject] for subject in SUBJECTS for case in CASES if (case, subject) in latest
     ]

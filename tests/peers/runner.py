@@ -46,7 +46,7 @@ def pairs(cases: list[str], subjects: list[str]) -> list[tuple[str, str]]:
         (case, subject)
         for subject in subjects
         for case in cases
-        if CASES[case].KIND == SUBJECTS[subject].kind
+        if SUBJECTS[subject].kind == CASES[case].KIND
     ]
 
 

@@ -97,8 +97,8 @@ _ALL = (
         "cashews_:ClientSideCaching",
         "rivals",
         ("cashews", _REDIS),
-        "as cashews, with `client_side=True`, and with `protocol=2`, without which redis-py 8 gives it "
-        "no invalidations (see the copies in the process)",
+        "as cashews, with `client_side=True`, and with `protocol=2`: without that redis-py 8 gives "
+        "it no invalidations (see the copies in the process)",
     ),
     Subject(
         "cache",
@@ -191,8 +191,8 @@ _ALL = (
         "cashews_:Locking",
         "rivals",
         ("cashews", _REDIS),
-        "`async with cache.lock(name, expire=lease)`; it waits for ever or, with `wait=False`, not at "
-        "all, so where a case waits for a time it is tried every 20 ms",
+        "`async with cache.lock(name, expire=lease)`; it waits for ever or, with `wait=False`, not "
+        "at all, so where a case waits for a time it is tried every 20 ms",
     ),
     Subject(
         "lock",

@@ -1,4 +1,4 @@
-"""millpond keeps every promise of the suite, and the common recipe breaks what it is known to break.
+"""millpond keeps every promise of the suite; the common recipe breaks what it is known to break.
 
 The second half is what makes the first worth something: a case that the recipe passes might be one
 that nobody can fail. No other library is needed here, and none is judged; see `python -m

@@ -30,7 +30,7 @@ async def verdict(case: str, arena: Arena) -> Verdict:
         return await CASES[case].run(arena)
     except NotApplicable as reason:
         return Verdict("not applicable", str(reason))
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the case came to no verdict, and that is told
         traceback.print_exc()
         return Verdict("failed", repr(error))
 

@@ -126,7 +126,7 @@ class _Lock:
                     raise
             await asyncio.sleep(0.02)
 
-    async def __aexit__(self, *exc_info: Any) -> Any:
+    async def __aexit__(self, *exc_info: object) -> Any:
         return await self._lock.__aexit__(*exc_info)
 
 

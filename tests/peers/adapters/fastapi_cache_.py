@@ -21,7 +21,7 @@ __all__ = ["Caching"]
 
 
 @cache(expire=60)
-async def fetch(*key: str):  # noqa: ANN201 - its coder would read an annotation
+async def fetch(*key: str):
     """Load."""
     return await load_current()
 

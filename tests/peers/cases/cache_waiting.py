@@ -3,7 +3,8 @@
 One process loads, for 3 s; another asks for the same key. Once it had half a second to settle down,
 the commands that the server runs are counted for a second.
 
-Kept if there are at most ten, scripts' own included: a renewal of the lease may be among them. Not applicable if the other does not wait but loads.
+Kept if there are at most ten, scripts' own included: a renewal of the lease may be among them. Not
+applicable if the other does not wait but loads.
 """
 
 from __future__ import annotations

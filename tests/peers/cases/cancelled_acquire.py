@@ -16,6 +16,7 @@ from tests.peers.taking import LEASE, can_take
 
 if TYPE_CHECKING:
     from tests.peers.arena import Arena
+    from tests.peers.contract import LockPeer
     from tests.peers.tap import What
 
 KIND = "lock"
@@ -33,8 +34,8 @@ async def run(arena: Arena) -> Verdict:
         name = what.replace(" ", "-")
         async with arena.tap() as tap, arena.peer(tap.url) as one, arena.peer() as other:
 
-            async def use(name: str = name, one: object = one) -> None:
-                async with one.lock(name, lease=LEASE, wait=3):  # pyright: ignore
+            async def use(name: str = name, one: LockPeer = one) -> None:
+                async with one.lock(name, lease=LEASE, wait=3):
                     await asyncio.sleep(LEASE)
 
             await can_take(one, "warm", 1)

@@ -33,13 +33,13 @@ async def run(arena: Arena) -> Verdict:
             try:
                 async with second:
                     pass
-            except Exception as raised:
+            except Exception as raised:  # noqa: BLE001 - the evidence
                 of_b = type(raised).__name__
 
         try:
             async with first:
                 await asyncio.create_task(try_it())
-        except Exception as raised:
+        except Exception as raised:  # noqa: BLE001 - the evidence
             error = raised
         free = await can_take(elsewhere, "n", 1)
     told = "no error" if error is None else type(error).__name__

@@ -8,6 +8,7 @@ is late from one that is not.
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 from tests.peers.contract import Verdict, broken, kept
@@ -29,5 +30,5 @@ async def run(arena: Arena) -> Verdict:
             async with peer.lock("n", lease=LEASE, wait=1) as held:
                 fences.append(peer.fence(held))
     rising = fences == sorted(set(fences))
-    steps = ", ".join(f"{after - before:+d}" for before, after in zip(fences, fences[1:], strict=False))
+    steps = ", ".join(f"{after - before:+d}" for before, after in itertools.pairwise(fences))
     return (kept if rising else broken)(f"steps {steps}")

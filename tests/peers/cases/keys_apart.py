@@ -24,6 +24,7 @@ async def run(arena: Arena) -> Verdict:
         meter = await peer.meter(Quota(2, per=60, burst=2))
         allowed = [(await meter.hit(name)).allowed for name in names]
     words = ", ".join(
-        f"{name} {'admitted' if one else 'denied'}" for name, one in zip(names, allowed, strict=True)
+        f"{name} {'admitted' if one else 'denied'}"
+        for name, one in zip(names, allowed, strict=True)
     )
     return (kept if allowed == [True, True, False, True, True] else broken)(words)

@@ -29,7 +29,7 @@ async def run(arena: Arena) -> Verdict:
         with contextlib.suppress(NotApplicable):
             await meter.hit("costly", 2)
         lasting = arena.behind.lasting()
-        keys = len(arena.behind.keys())
+        keys = len(arena.behind.stored())
     if lasting:
         return broken(f"without a TTL: {', '.join(sorted(lasting))}")
     return kept(f"{keys} keys, and all expire")

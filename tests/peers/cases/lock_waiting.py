@@ -1,7 +1,7 @@
 """Who waits for a lock does not poll.
 
-One instance holds the lock, another waits for it. Once it had 0.3 s to settle down, the commands that
-the server runs are counted for a second; then the holder leaves.
+One instance holds the lock, another waits for it. Once it had 0.3 s to settle down, the commands
+that the server runs are counted for a second; then the holder leaves.
 
 Kept if there are at most five, and the waiter has the lock in the end.
 """

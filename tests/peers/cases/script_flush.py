@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.peers.arena import elapsed
-from tests.peers.contract import Verdict, broken, kept, Quota
+from tests.peers.contract import Quota, Verdict, broken, kept
 
 if TYPE_CHECKING:
     from tests.peers.arena import Arena

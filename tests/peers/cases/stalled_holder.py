@@ -48,7 +48,9 @@ async def run(arena: Arena) -> Verdict:
     if not rival.entered.is_set():
         return broken(f"the rival never had the lock: it is locked beyond its lease; told: {told}")
     if wrote:
-        return broken(f"the rival was inside, and the stalled holder wrote; told on leaving: {told}")
+        return broken(
+            f"the rival was inside, and the stalled holder wrote; told on leaving: {told}"
+        )
     return kept(f"the rival was inside; the stalled holder was stopped: {told}")
 
 

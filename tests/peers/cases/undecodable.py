@@ -32,7 +32,7 @@ async def run(arena: Arena) -> Verdict:
     async with arena.peer() as one:
         await one.get_or_compute("k", load_first)
         changed = 0
-        for key in arena.behind.keys():
+        for key in arena.behind.stored():
             if arena.behind.execute("TYPE", key) == b"string":
                 arena.behind.execute("SET", key, _FOREIGN, "KEEPTTL")
                 changed += 1
