@@ -20,7 +20,7 @@ from tests.peers import page
 from tests.peers.cases import CASES
 from tests.peers.environments import Environments
 from tests.peers.results import load, save, where_it_ran
-from tests.peers.runner import Finding, pairs, run_case
+from tests.peers.runner import Finding, Runner, pairs
 from tests.peers.subjects import SUBJECTS
 
 if TYPE_CHECKING:
@@ -54,7 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _print_list()
         return 0
     if not options.page:
-        _run(options)
+        try:
+            _run(options)
+        except KeyboardInterrupt:
+            print("interrupted; what was found is kept", file=sys.stderr)
+            return 130
     page.update(*load())
     return 0
 
@@ -69,12 +73,13 @@ def _run(options: _Options) -> None:
     }
     where = where_it_ran()
     _, findings = load()
+    runner = Runner()
     writing = threading.Lock()
     done = 0
 
     def one(case: str, subject: str) -> None:
         nonlocal done
-        finding = run_case(case, subject, pythons[subject])
+        finding = runner.run(case, subject, pythons[subject])
         with writing:
             done += 1
             findings.append(finding)
@@ -86,7 +91,8 @@ def _run(options: _Options) -> None:
             for future in [pool.submit(one, *pair) for pair in chosen]:
                 future.result()
         except BaseException:
-            pool.shutdown(cancel_futures=True)
+            pool.shutdown(wait=False, cancel_futures=True)
+            runner.stop()
             raise
 
 

@@ -45,6 +45,11 @@ def render(where: dict[str, str], findings: list[Finding]) -> str:
     ]
     for kind in KINDS:
         lines += _kind(kind, found)
+    caught = {one.case for one in findings if one.outcome == "broken"}
+    unbroken = [f"[{promise(case)}](#{_anchor(case)})" for case in CASES if case not in caught]
+    if unbroken:
+        lines += ["## Broken by none", "", "These cases have caught nobody yet:", ""]
+        lines += [f"- {one}" for one in unbroken]
     return "\n".join(lines)
 
 
