@@ -22,7 +22,7 @@ import redis
 from tests.peers.tap import Tap
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from tests.peers.subjects import Subject
 
@@ -126,7 +126,7 @@ class Arena:
         return f"redis://127.0.0.1:{self.behind.port}/0"
 
     @contextlib.asynccontextmanager
-    async def peer(self, url: str | None = None) -> AsyncIterator[Any]:
+    async def peer(self, url: str | None = None) -> AsyncGenerator[Any]:
         """Open the library once more, with connections of its own; through a tap, if given."""
         peer = self.subject.adapter()(url or self.url)
         await peer.__aenter__()
@@ -144,7 +144,7 @@ class Arena:
         return Tap(self.behind.port)
 
     @contextlib.asynccontextmanager
-    async def member(self) -> AsyncIterator[Member]:
+    async def member(self) -> AsyncGenerator[Member]:
         """Start another process that uses the library."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _AT_ONCE = 4
+_LONG = {"killed_loader", "cache_hung", "limit_hung", "slow_load"}  # begun first
 _HERE = Path(__file__).parent
 _ALONE = sorted(
     path
@@ -76,13 +77,13 @@ def findings(request: pytest.FixtureRequest) -> Iterator[Callable[[str, str], Fi
     wanted = [
         cast("tuple[str, str]", (item.callspec.params["case"], item.callspec.params["subject"]))
         for item in cast("list[pytest.Function]", request.session.items)
-        if item.module is request.module and hasattr(item, "callspec")
+        if "findings" in item.fixturenames
     ]
     runner = Runner()
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         running: dict[tuple[str, str], Future[Finding]] = {
             (case, subject): pool.submit(runner.run, case, subject, sys.executable)
-            for case, subject in wanted
+            for case, subject in sorted(wanted, key=lambda pair: pair[0] not in _LONG)
         }
         yield lambda case, subject: running[case, subject].result()
         pool.shutdown(wait=False, cancel_futures=True)

@@ -18,6 +18,8 @@ from tests.peers.adapters.loading import LOADER, load_current
 from tests.peers.contract import Answer, NotApplicable, Quota
 
 if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
     from tests.peers.contract import Key, Load
 
 __all__ = ["Caching", "Limiting"]
@@ -85,7 +87,7 @@ class Caching:
         async def receive() -> dict[str, Any]:
             return {"type": "http.request", "body": b"", "more_body": False}
 
-        async def send(message: dict[str, Any]) -> None:
+        async def send(message: MutableMapping[str, Any]) -> None:
             nonlocal body
             if message["type"] == "http.response.body":
                 body += message.get("body", b"")

@@ -4,7 +4,7 @@ After a first use the server is stopped (SIGSTOP): it accepts bytes and answers 
 are asked for in turn; their loaders return at once.
 
 Kept if all three are given the loaded value, and the second and third within 0.25 s. A call is
-waited for 12 s; once the promise is broken, no further call is made than the second.
+waited for 12 s; once the promise is broken, no call is made after the second.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ async def load() -> str:
 
 async def judge(peer: CachePeer, *, first: float) -> Verdict:
     """Ask three times, the first for so long."""
-    well, told = True, list[str]()
+    told: list[str] = []
+    well = True
     for number in range(3):
         took, outcome = await elapsed(peer.get_or_compute(f"k{number}", load), _PATIENCE)
-        well = well and outcome == "v" and took < (first if number == 0 else 0.25)
-        least = 1 if took >= _PATIENCE else 2  # calls that tell enough, once one was not well
         if outcome == "v":
             told.append(f"{took:.2f} s")
         elif took >= _PATIENCE:
             told.append(f"nothing in {took:.0f} s")
         else:
             told.append(f"{type(outcome).__name__} after {took:.2f} s")
-        if not well and number + 1 >= least:
+        well = well and outcome == "v" and took < (0.25 if number else first)
+        if not well and (number == 1 or took >= _PATIENCE):
             break
     return (kept if well else broken)(f"calls in turn: {', '.join(told)}")

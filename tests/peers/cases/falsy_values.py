@@ -23,17 +23,16 @@ async def run(arena: Arena) -> Verdict:
     wrong: list[str] = []
     async with arena.peer() as one, arena.peer() as other:
         for number, value in enumerate(_VALUES):
-            loads = 0
+            loads: list[Any] = []
 
-            async def load(value: Any = value) -> Any:
-                nonlocal loads
-                loads += 1
+            async def load(value: Any = value, loads: list[Any] = loads) -> Any:
+                loads.append(value)
                 return value
 
             await one.get_or_compute(f"k{number}", load)
             read = await other.get_or_compute(f"k{number}", load)
-            if loads != 1:
-                wrong.append(f"{value!r} was loaded {loads} times")
+            if len(loads) != 1:
+                wrong.append(f"{value!r} was loaded {len(loads)} times")
             elif read != value or type(read) is not type(value):
                 wrong.append(f"{value!r} came back as {read!r}")
     return broken("; ".join(wrong)) if wrong else kept(f"{len(_VALUES)} values, one load each")
