@@ -19,7 +19,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 
 class Environments:
-    """The interpreters, by group; made when first asked for."""
+    """The interpreters, by group; made when first asked for, and anew when the group changes."""
 
     def __init__(self, folder: Path) -> None:
         """Take the folder that holds, or shall hold, one environment for each group."""
@@ -35,13 +35,14 @@ class Environments:
             return sys.executable
         home = self._folder / group
         python = home / "bin" / "python"
-        ready = home / "complete"
-        if not ready.exists():
-            print(f"making {home}: {' '.join(requirements(group))}", flush=True)
+        holds = home / "requirements.txt"  # written last: without it the making was interrupted
+        wanted = requirements(group)
+        if not holds.exists() or holds.read_text("utf-8").split() != wanted:
+            print(f"making {home}: {' '.join(wanted)}", flush=True)
             venv.create(home, with_pip=True, clear=True)
             pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-            subprocess.run([*pip, *requirements(group)], check=True)
-            ready.touch()
+            subprocess.run([*pip, *wanted], check=True)
+            holds.write_text("\n".join(wanted), "utf-8")
         return str(python)
 
 
