@@ -46,7 +46,9 @@ def render(where: dict[str, str], findings: list[Finding]) -> str:
     for kind in KINDS:
         lines += _kind(kind, found)
     caught = {one.case for one in findings if one.outcome == "broken"}
-    unbroken = [f"[{promise(case)}](#{_anchor(case)})" for case in CASES if case not in caught]
+    unbroken = [
+        f"[{_escaped(promise(case))}](#{_anchor(case)})" for case in CASES if case not in caught
+    ]
     if unbroken:
         lines += ["## Broken by none", "", "These cases have caught nobody yet:", ""]
         lines += [f"- {one}" for one in unbroken]
@@ -72,7 +74,7 @@ def _kind(kind: Kind, found: dict[tuple[str, str], Finding]) -> list[str]:
     lines.append("|---|" + ":-:|" * len(subjects))
     for case in cases:
         cells = [_cell(found.get((case, one.name))) for one in subjects]
-        lines.append(f"| [{promise(case)}](#{_anchor(case)}) | {' | '.join(cells)} |")
+        lines.append(f"| [{_escaped(promise(case))}](#{_anchor(case)}) | {' | '.join(cells)} |")
     lines += ["", "How each was set up:", ""]
     lines += [_setting(one, found) for one in subjects]
     lines += ["", f"### {_TITLES[kind]}: what was done, and what was seen", ""]
@@ -95,7 +97,7 @@ def _setting(subject: Subject, found: dict[tuple[str, str], Finding]) -> str:
 
 def _case(case: str, subjects: list[Subject], found: dict[tuple[str, str], Finding]) -> list[str]:
     _, _, how = inspect.cleandoc(CASES[case].__doc__ or "").partition("\n\n")
-    lines = [f"({_anchor(case)})=", "", f"#### {promise(case)}", "", how, ""]
+    lines = [f"({_anchor(case)})=", "", f"#### {_escaped(promise(case))}", "", how, ""]
     for subject in subjects:
         finding = found.get((case, subject.name))
         if finding is not None:
