@@ -1,6 +1,6 @@
 """Run the peer conformance suite, and write its page.
 
-python -m tests.peers                    every case on every library; some twenty minutes
+python -m tests.peers                    every case on every library; it takes a while
 python -m tests.peers cache/aiocache     on some only; what is known of the others stays
 python -m tests.peers --case stale_fill  some cases only
 python -m tests.peers --list             what there is

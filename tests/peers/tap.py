@@ -74,9 +74,7 @@ class Tap:
     async def __aexit__(self, *exc_info: object) -> None:
         """End everything at once."""
         self.release()
-        await self.refuse()
-        for task in self._tasks:
-            task.cancel()
+        await self.refuse()  # with its sockets closed, each task reads an end-of-file and ends
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

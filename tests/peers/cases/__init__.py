@@ -63,7 +63,7 @@ _NAMES = (
     "lock_waiting",
     "over_by_five",
     "exact_window",
-    "at_once",
+    "overtaken_hit",
     "burst",
     "refill",
     "denied_cost",
