@@ -86,6 +86,13 @@ def wheel(session: nox.Session) -> None:
 
 
 @nox.session
+def peers(session: nox.Session) -> None:
+    """Put other libraries through the cases of tests/peers, and write the page that tells of it."""
+    session.install("-e", ".", *group("tests"))
+    session.run("python", "-m", "tests.peers", *session.posargs)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Measure on this machine: `nox -s bench`, or `nox -s bench -- get --json out.json`."""
     session.install(".", *group("bench"))
