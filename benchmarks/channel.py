@@ -20,6 +20,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
     scenario: str
     subject: str
+    adapter: str  # "module:name"
+    alone: bool  # in an environment that must not have millpond
     url: str
     index: int  # of this process among those that act together
     options: msgspec.Raw  # the scenario's own

@@ -1,0 +1,7 @@
+"""tmp"""
+
+from pathlib import Path
+
+
+def write(files: list[Path]) -> str:
+    return ""
