@@ -86,7 +86,7 @@ def wheel(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure on this machine: everything; or `nox -s bench -- get hit --tasks 100`, `-- all --quick`.
+    """Measure on this machine: everything, or `nox -s bench -- all --quick`, `-- get hit`.
 
     The rivals get environments of their own, beside this one.
     """

@@ -15,7 +15,7 @@ from benchmarks import demo, environment, environments, page, readme, report
 from benchmarks.ledger import Asked, Ledger, LedgerUnreadable
 from benchmarks.processes import WorkerFailed
 from benchmarks.progress import open_progress
-from benchmarks.results import Measured, Run
+from benchmarks.results import Measured, Run, save
 from benchmarks.scenarios import NAMES, scenario
 from benchmarks.server import ServerUnreachable, opened_server
 from benchmarks.session import Plan, Session
@@ -89,7 +89,7 @@ def _run(options: _Options, parser: argparse.ArgumentParser) -> int:
     ledger = _ledger(options, parser)
     asked = ledger.asked
     if asked is None:
-        parser.error(f"{ledger.path} does not say what was asked for: it cannot be resumed")
+        raise RuntimeError("a run knows what it was asked for")
     plans = _plans(asked, {run.scenario for run in ledger.runs}, parser)
     with (
         opened_server(options.url) as server,
@@ -118,6 +118,7 @@ def _run(options: _Options, parser: argparse.ArgumentParser) -> int:
             progress.close()
             _conclude(ledger, complete=len(ledger.runs) == len(asked.scenarios))
     if options.publish:
+        save(ledger.runs, readme.FIGURES)
         readme.update()
         print(page.write([readme.FIGURES]))
     return 1 if session.failures else 0
@@ -125,9 +126,14 @@ def _run(options: _Options, parser: argparse.ArgumentParser) -> int:
 
 def _ledger(options: _Options, parser: argparse.ArgumentParser) -> Ledger:
     if options.resume is not None:
-        if options.scenarios or options.json is not None or options.publish:
+        if options.scenarios or options.json is not None:
             parser.error("--resume goes on with what its file says: give no scenario, no --json")
-        return Ledger.load(options.resume)
+        ledger = Ledger.load(options.resume)
+        if ledger.asked is None:
+            parser.error(f"{options.resume} does not say what was asked for")
+        if options.publish:
+            _check_publishable(ledger.asked, parser)
+        return ledger
     names = list(dict.fromkeys(options.scenarios))
     if not names:
         parser.error(f"name a scenario, or {_EVERYTHING}; known: {', '.join(NAMES)}")
@@ -141,22 +147,24 @@ def _ledger(options: _Options, parser: argparse.ArgumentParser) -> Ledger:
     for subject in options.subjects or ():
         if subject not in subjects():
             parser.error(f"unknown subject {subject!r}; known: {', '.join(subjects())}")
-    if options.publish:
-        if names != list(NAMES) or options.subjects or options.quick:
-            parser.error("--publish is for `run all`, and takes neither --subjects nor --quick")
-        options.json = readme.FIGURES
     path = options.json or Path("bench-results") / f"{datetime.now():%Y-%m-%d-%H%M%S}.json"  # noqa: DTZ005
-    return Ledger(
-        path,
-        Asked(
-            scenarios=tuple(names),
-            subjects=options.subjects,
-            tasks=options.tasks,
-            seconds=options.seconds,
-            rounds=options.rounds,
-            quick=options.quick,
-        ),
+    asked = Asked(
+        scenarios=tuple(names),
+        subjects=options.subjects,
+        tasks=options.tasks,
+        seconds=options.seconds,
+        rounds=options.rounds,
+        quick=options.quick,
     )
+    if options.publish:
+        _check_publishable(asked, parser)
+    return Ledger(path, asked)
+
+
+def _check_publishable(asked: Asked, parser: argparse.ArgumentParser) -> None:
+    """What the documentation shows is a whole run, with everything as the scenarios have it."""
+    if asked != Asked(scenarios=NAMES):
+        parser.error(f"--publish is for `run {_EVERYTHING}` as it is, without other options")
 
 
 def _plans(

@@ -39,8 +39,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class _Document(msgspec.Struct, kw_only=True, omit_defaults=True):
     asked: Asked | None = None
-    runs: list[Run] = msgspec.field(default_factory=list[Run])
-    samples: dict[str, msgspec.Raw] = msgspec.field(default_factory=dict[str, msgspec.Raw])
+    runs: list[Run] = []
+    samples: dict[str, msgspec.Raw] = {}
 
 
 class Ledger:

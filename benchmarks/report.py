@@ -53,8 +53,9 @@ NOTES = {
     ),
     "lock": f"{_CLOSED} Acquisitions, each released.",
     "lock_contended": (
-        "least: the share of the process that got the lock less often. commands: what the server "
-        "ran per hand-over. B/waiter: Python heap of one waiting task."
+        "A hand-over is an acquisition by another task than the one before. least: the share of "
+        "the process that had fewer. Waits are those that ended in a hand-over. commands: what "
+        "the server ran per hand-over. B/waiter: Python heap of one waiting task."
     ),
     "limit": f"{_CLOSED} allowed: the share of hits that were let through.",
     "limit_denied": _CLOSED,
@@ -155,6 +156,7 @@ _OTHERS: dict[str, tuple[Column, ...]] = {
     "lock_contended": (
         _SUBJECT,
         ("hand-overs/s", lambda one: _number(one.per_second)),
+        ("acquired/s", lambda one: _number(one.acquired_per_second)),
         ("least", lambda one: _share(one.least_share)),
         ("commands", _commands),
         ("B/waiter", lambda one: _number(one.waiter_bytes)),

@@ -53,6 +53,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     rss_mib: float | None = None  # its peak resident memory
     allowed: float | None = None  # of hits on a limit: the share that was let through
     least_share: float | None = None  # of hand-overs: the share of the process that had fewest
+    acquired_per_second: float | None = None  # of a lock, by whomever: hand-overs and others
     waiter_bytes: int | None = None  # of the Python heap, for one task that waits for a lock
     bytes_per_key: int | None = None  # of the server's memory
     errors: float | None = None  # the share of calls that raised
