@@ -37,6 +37,10 @@ NOTES = {
     "tasks": _CLOSED,
     "large": _CLOSED,
     "hit": f"{_CLOSED} Loads must be 0.",
+    "arrivals": (
+        "An open loop: a read's time counts from when it was due. late: the share of reads that "
+        "were not answered half a second after the last had begun, or that raised."
+    ),
     "near": f"{_CLOSED} Loads must be 0.",
     "get_many": f"{_CLOSED} Products per second; latencies are those of calls of 100.",
     "miss": f"{_CLOSED} Loads are as many as reads.",
@@ -144,6 +148,15 @@ _OTHERS: dict[str, tuple[Column, ...]] = {
         ("writes", lambda one: _number(one.writes)),
         _LOADS,
         *_WAITS,
+    ),
+    "arrivals": (
+        _SETTING,
+        _SUBJECT,
+        *_WAITS,
+        ("p99.9 ms", lambda one: _number(one.p999_ms, 2)),
+        _MAX,
+        ("late", lambda one: _share(one.errors)),
+        ("CPU µs/op", lambda one: _number(one.cpu_us, 1)),
     ),
     "outage": (
         _SETTING,

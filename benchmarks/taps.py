@@ -13,6 +13,8 @@ from benchmarks.keys import KEY_PREFIX
 from benchmarks.throughput import Loop
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from benchmarks.channel import Channel, Order
 
 __all__ = ["hit", "make"]
@@ -32,7 +34,8 @@ async def hit(
     Args:
         order: The loop.
         channel: Gets the sample.
-        keys: How many keys, drawn uniformly.
+        keys: How many keys, drawn uniformly; of one, another takes its place before its limit
+            is reached.
         limit: Of each key.
         per: Seconds.
         spent: Use up the limit before the clock starts, and expect denials only.
@@ -52,13 +55,20 @@ async def hit(
         run = f"{KEY_PREFIX}:{order.subject}:{random.randrange(2**40):x}"
         drawn = random.Random(1)
         names = [f"{run}:{number}" for number in range(keys)]
-        draw = itertools.cycle([drawn.choice(names) for _ in range(100_000)]).__next__
+        draws: Iterator[str] = itertools.cycle([drawn.choice(names) for _ in range(100_000)])
+        if keys == 1 and not spent:
+            draws = _one_at_a_time(run, limit // 2)
         if spent:
             while await limiter.hit(names[0]):
                 pass
             if await limiter.hit(names[0]):
                 raise RuntimeError(f"{order.subject} lets more than {limit} through")
-        measured = await throughput.closed_loop(one, draw, loop)
+        measured = await throughput.closed_loop(one, draws.__next__, loop)
         channel.send(msgspec.structs.replace(measured, allowed=allowed / hits))
     finally:
         await limiter.aclose()
+
+
+def _one_at_a_time(run: str, hits: int) -> Iterator[str]:
+    for number in itertools.count():
+        yield from itertools.repeat(f"{run}:{number}", hits)

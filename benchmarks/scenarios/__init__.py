@@ -18,6 +18,7 @@ NAMES: tuple[str, ...] = (
     "tasks",
     "large",
     "hit",
+    "arrivals",
     "near",
     "get_many",
     "miss",

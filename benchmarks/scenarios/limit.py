@@ -1,9 +1,9 @@
-"""`limit`: 100 tasks hit a limit of 100 a minute, on 10,000 keys, and one of 100,000 on one key.
+"""`limit`: 100 tasks hit a limit of 100 a minute on 10,000 keys; and all of them one key.
 
 What is promised differs, and the settings say it: an exact window, an approximate one, a bucket
 (GCRA), or a fixed window. The share that was let through stands beside the rate: a subject that
-denies more does less. Ten thousand keys are hit some hundred times each in the fastest subject's
-time, and a few times in the slowest's; one key is never denied.
+denies more does less. The one key has a limit of 100,000, and makes way for the next after half
+as many hits, so that none is denied.
 """
 
 from __future__ import annotations

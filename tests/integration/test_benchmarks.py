@@ -20,7 +20,8 @@ _FIGURES = {
     "herd": ("loads", "after_fill_p99_ms"),
     "race": ("reads", "writes"),
     "writes": ("reads", "writes", "per_second"),
-    "outage": ("p50_ms", "max_ms"),
+    "outage": ("p50_ms", "max_ms", "errors"),
+    "arrivals": ("p50_ms", "p999_ms", "errors"),
     "limit_memory": ("bytes_per_key",),
     "lock_contended": ("per_second", "least_share", "waiter_bytes"),
 }

@@ -73,8 +73,8 @@ def test_budget_at_a_hundred_tasks_is_not_judged_by_another_number_of_them() -> 
 
 
 def test_a_second_load_in_one_herd_misses_the_budget() -> None:
-    herd = {"moment": "cold", "after_fill_p99_ms": 20.0}
-    verdicts = _verdicts(_run("herd", _result("millpond", most_loads=2, **herd)))
+    herd = _result("millpond", most_loads=2, moment="cold", after_fill_p99_ms=20.0)
+    verdicts = _verdicts(_run("herd", herd))
     assert verdicts["herd: 1 load in every herd"] == "missed by 50%"
     assert verdicts["herd: last caller within 10 ms of the load, p99"] == "missed by 50%"
 
@@ -147,7 +147,7 @@ def test_page_and_charts_are_written_and_old_charts_removed(tmp_path: Path) -> N
     old.write_text("<svg/>")
     runs = [
         _run("tasks", _result("millpond", 10.0, tasks=1), _result("millpond", 90.0, tasks=10)),
-        _run("hit", _result("millpond", p50_ms=0.1, p99_ms=0.2, p999_ms=0.3)),
+        _run("arrivals", _result("millpond", setting="7/s", p50_ms=0.1, p99_ms=0.2, p999_ms=0.3)),
         _run("herd", _result("millpond", moment="cold", after_fill_p99_ms=3.0)),
         _run("race", _result("millpond", setting="1% writes", reads=100, stale=0)),
         _run("limit_memory", _result("millpond", setting="1,000 hits", bytes_per_key=6000)),
@@ -156,7 +156,7 @@ def test_page_and_charts_are_written_and_old_charts_removed(tmp_path: Path) -> N
     page.write([tmp_path / "run.json"], target)
     assert not old.exists()
     written = {one.stem for one in (tmp_path / "docs" / "benchmarks").iterdir()}
-    assert written == {"tasks", "hit", "herd", "race", "limit_memory"}
+    assert written == {"tasks", "arrivals", "herd", "race", "limit_memory"}
     for name in written:
         assert f"![{name}](benchmarks/{name}.svg)" in target.read_text("utf-8")
 
