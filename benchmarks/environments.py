@@ -118,8 +118,7 @@ def install(groups: Iterable[str], say: Callable[[str], None]) -> bool:
             say(f"{group}: is there")
             continue
         say(f"{group}: {', '.join(wanted)}")
-        done.unlink(missing_ok=True)
-        venv.create(home, with_pip=True)
+        venv.create(home, with_pip=True, clear=True)
         asked = subprocess.run(
             [str(home / "bin" / "python"), "-m", "pip", "install", "--quiet", *wanted],
             env={**os.environ, "PYTHONPATH": ""},

@@ -26,6 +26,7 @@ _FIGURES: tuple[_Figure, ...] = (
     ("CPU per operation", False, lambda one: one.cpu_us, " µs"),
     ("peak memory", False, lambda one: one.rss_mib, " MiB"),
     ("memory of a waiting task", False, lambda one: one.waiter_bytes, " B"),
+    ("memory of a client", False, lambda one: one.client_bytes, " B"),
     ("server memory", False, lambda one: one.bytes_per_key, " B"),
     ("stale reads", False, lambda one: one.stale, ""),
     ("calls that raised", False, lambda one: one.errors, ""),

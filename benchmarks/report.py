@@ -64,6 +64,7 @@ NOTES = {
     "limit": f"{_CLOSED} allowed: the share of hits that were let through.",
     "limit_denied": _CLOSED,
     "limit_memory": "MEMORY USAGE of all keys that were written.",
+    "idle": "Growth of resident memory by a hundred clients, each with a connection, for one.",
     "web": "Requests per second of one server process; CPU and memory are the server's.",
     "web_limit": "Requests per second of one server process; CPU and memory are the server's.",
     "web_page": "Requests per second of one server process; CPU and memory are the server's.",
@@ -175,6 +176,11 @@ _OTHERS: dict[str, tuple[Column, ...]] = {
         ("B/waiter", lambda one: _number(one.waiter_bytes)),
         *_WAITS,
         _MAX,
+    ),
+    "idle": (
+        _SUBJECT,
+        ("bytes", lambda one: _number(one.client_bytes)),
+        ("RSS MiB", lambda one: _number(one.rss_mib, 1)),
     ),
     "limit_memory": (
         _SETTING,

@@ -55,6 +55,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     least_share: float | None = None  # of hand-overs: the share of the process that had fewest
     acquired_per_second: float | None = None  # of a lock, by whomever: hand-overs and others
     waiter_bytes: int | None = None  # of the Python heap, for one task that waits for a lock
+    client_bytes: int | None = None  # of resident memory, for one client that has been used once
     bytes_per_key: int | None = None  # of the server's memory
     errors: float | None = None  # the share of calls that raised
     failure: str | None = None  # why there are no figures

@@ -35,6 +35,7 @@ NAMES: tuple[str, ...] = (
     "web",
     "web_limit",
     "web_page",
+    "idle",
 )
 """In the order in which `run all` measures them, and pages show them."""
 

@@ -49,6 +49,7 @@ SUBJECTS: tuple[str, ...] = (
     "unprotected",
     "recipe",
     "cashews",
+    "cashews-locked",
     "aiocache",
     "fastapi-cache2",
     "millpond",

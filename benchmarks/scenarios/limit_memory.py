@@ -64,7 +64,7 @@ async def run(session: Session, plan: Plan) -> list[Result]:
     session.progress.begin("limit_memory", len(_HITS) * len(plan.subjects))
     results: list[Result] = []
     for hits in _HITS:
-        setting = Setting(tasks=1, name=f"{hits:,} hits")
+        setting = Setting(tasks=1, name=f"{hits:,} hit{'s' if hits > 1 else ''}")
 
         async def weigh(subject: str, number: int, hits: int = hits) -> Weight:
             del number

@@ -23,6 +23,7 @@ _FIGURES = {
     "outage": ("p50_ms", "max_ms", "errors"),
     "arrivals": ("p50_ms", "p999_ms", "errors"),
     "limit_memory": ("bytes_per_key",),
+    "idle": ("client_bytes",),
     "lock_contended": ("per_second", "least_share", "waiter_bytes"),
 }
 
