@@ -90,7 +90,7 @@ class MillpondNear(MillpondShop):
             "millpond-near",
             type=Product,
             ttl=ttl,
-            policy=policy(near=near(entries=10_000)),
+            policy=policy(near=near()),
         )
 
 
