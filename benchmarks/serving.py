@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import signal
 import socket
 import time
 from typing import TYPE_CHECKING, Any, cast
@@ -108,14 +109,14 @@ async def _serve(application: Any, channel: Channel) -> None:
     )
     server = uvicorn.Server(config)
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
-    # Not `serve()`, which takes over the signals that the parent's ending relies on.
-    serve = cast("Any", server)._serve
-    serving = asyncio.create_task(serve([listener]))
+    serving = asyncio.create_task(server.serve([listener]))
     while not server.started:
         if serving.done():
             await serving
             raise RuntimeError("the application did not start")
         await asyncio.sleep(0.01)
+    # It has taken over Ctrl-C, which is for the parent to deal with.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     channel.send(Listening(int(listener.getsockname()[1])))
     begun = time.process_time()
     if await channel.receive(Listening) is not None:
