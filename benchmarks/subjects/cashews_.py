@@ -30,6 +30,11 @@ __all__ = [
 _LEASE = 10  # seconds
 
 
+def _connections(tasks: int) -> int:
+    """Choose the size of its pool, which blocks: its own 10, or more where that was faster."""
+    return max(10, min(tasks, 100))
+
+
 class CashewsShop:
     """`@cache(ttl=..., key=...)`, with its protection within the process, which is the default."""
 
@@ -39,9 +44,9 @@ class CashewsShop:
     prefix = ""  # what the backend puts before a key
 
     def __init__(self, url: str, *, tasks: int, ttl: float) -> None:
-        """Take the address and the TTL in seconds."""
-        del tasks
+        """Take the address, the number of concurrent calls and the TTL in seconds."""
         self._url = url
+        self._connections = _connections(tasks)
         self._ttl = ttl
 
     async def open(self) -> None:
@@ -49,7 +54,7 @@ class CashewsShop:
         from cashews import Cache
 
         self._cache = Cache()
-        self._cache.setup(self._url, **self.setup)
+        self._cache.setup(self._url, max_connections=self._connections, **self.setup)
         await self._cache.init()
 
         @self._cache(ttl=self._ttl, key=self._key("{product_id}"), lock=self.lock)
@@ -107,16 +112,16 @@ class CashewsLocks:
     """`async with cache.lock(name, expire=10)`."""
 
     def __init__(self, url: str, *, tasks: int) -> None:
-        """Take the address."""
-        del tasks
+        """Take the address and the number of concurrent calls."""
         self._url = url
+        self._connections = _connections(tasks)
 
     async def open(self) -> None:
         """Connect."""
         from cashews import Cache
 
         self._cache = Cache()
-        self._cache.setup(self._url)
+        self._cache.setup(self._url, max_connections=self._connections)
         await self._cache.init()
 
     async def aclose(self) -> None:
@@ -128,7 +133,10 @@ class CashewsLocks:
         return self._cache.lock(name, expire=_LEASE)
 
 
-_SETTINGS = "cache.setup(url) with its defaults: a blocking pool of 10 connections, pickle"
+_SETTINGS = (
+    "cache.setup(url), pickle; its pool of 10 connections, which blocks, raised to the number of "
+    "tasks, 100 at most"
+)
 
 SUBJECTS = (
     Subject(
