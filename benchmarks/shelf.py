@@ -16,6 +16,7 @@ from benchmarks.processes import WorkerFailed
 from benchmarks.session import EVERY_SETTING
 from benchmarks.source import Product, sample
 from benchmarks.throughput import KEYS, Loop, Sample
+from benchmarks.turns import LONGEST
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable
@@ -32,10 +33,14 @@ async def stock(session: Session, scenario: str, role: Role, chosen: tuple[str, 
     for subject in chosen:
         order = Loop(tasks=100, seconds=0.0, prepare=True)
         try:
-            async with session.team(scenario, role, subject, order) as team:
+            async with (
+                asyncio.timeout(LONGEST),
+                session.team(scenario, role, subject, order) as team,
+            ):
                 await team.receive(Sample)
-        except WorkerFailed as error:
-            session.fail(scenario, EVERY_SETTING, subject, str(error))
+        except (WorkerFailed, TimeoutError) as error:
+            reason = str(error) or f"its cache was not filled within {LONGEST:.0f} s"
+            session.fail(scenario, EVERY_SETTING, subject, reason)
 
 
 @contextlib.asynccontextmanager

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from benchmarks.session import Session
 
-__all__ = ["take_turns"]
+__all__ = ["LONGEST", "take_turns"]
 
-_LONGEST = 180.0  # seconds for one turn, above any scenario's own time: something hangs
+LONGEST = 180.0  # seconds for one turn, above any scenario's own time: something hangs
 
 T = TypeVar("T")
 
@@ -64,7 +64,7 @@ async def take_turns(
                         await _sample(session, scenario, setting, subject, number, measure, kind)
                     )
                 except (WorkerFailed, TimeoutError) as error:
-                    reason = str(error) or f"no answer within {_LONGEST:.0f} s"
+                    reason = str(error) or f"no answer within {LONGEST:.0f} s"
                     session.fail(scenario, setting, subject, reason)
                     taken[subject].clear()
             session.progress.advance()
@@ -86,7 +86,7 @@ async def _sample(
     kept = session.ledger.get(key, kind)
     if kept is not None:
         return kept
-    async with asyncio.timeout(_LONGEST):
+    async with asyncio.timeout(LONGEST):
         sample = await measure(subject, number)
     session.ledger.put(key, sample)
     return sample
