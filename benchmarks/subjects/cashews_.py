@@ -112,16 +112,16 @@ class CashewsLocks:
     """`async with cache.lock(name, expire=10)`."""
 
     def __init__(self, url: str, *, tasks: int) -> None:
-        """Take the address and the number of concurrent calls."""
+        """Take the address; its own pool stays, for with more of them waiters slow the holder."""
+        del tasks
         self._url = url
-        self._connections = _connections(tasks)
 
     async def open(self) -> None:
         """Connect."""
         from cashews import Cache
 
         self._cache = Cache()
-        self._cache.setup(self._url, max_connections=self._connections)
+        self._cache.setup(self._url)
         await self._cache.init()
 
     async def aclose(self) -> None:
@@ -142,7 +142,10 @@ SUBJECTS = (
     Subject(
         name="cashews",
         summary="cashews: @cache(ttl, key); its lock; near: client_side=True",
-        settings=f"{_SETTINGS}; @cache(ttl, key); locks: expire=10, asked again without a pause",
+        settings=(
+            f"{_SETTINGS}; @cache(ttl, key); locks: its own pool, expire=10, asked again without "
+            "a pause"
+        ),
         roles={
             "shop": "CashewsShop",
             "near": "CashewsClientSideShop",

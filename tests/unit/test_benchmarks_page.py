@@ -187,6 +187,16 @@ def test_dots_show_zero_and_the_figures_themselves() -> None:
     assert {"1 %", "recipe", "12.5", "millpond", "0"} <= set(_texts(drawn))
 
 
+def test_latencies_are_drawn_at_the_busiest_rate_that_nobody_fell_behind() -> None:
+    def at(rate: str, p99: float, late: float = 0.0) -> Result:
+        return _result("millpond", setting=rate, p50_ms=0.1, p99_ms=p99, p999_ms=900, errors=late)
+
+    run = _run("arrivals", at("1/s", 1.0), at("2/s", 2.0), at("3/s", 2.0, 0.1), at("4/s", 3000.0))
+    assert "A cached read, 2/s arriving" in _texts(page.charts_of([run])["arrivals"])
+    run = _run("arrivals", at("7/s", 3000.0))
+    assert "A cached read, 7/s arriving" in _texts(page.charts_of([run])["arrivals"])
+
+
 def test_nothing_measured_is_no_chart() -> None:
     failed = _result("millpond", failure="it broke")
     assert page.charts_of([_run("tasks", failed), _run("herd"), _run("limit_memory")]) == {}
