@@ -154,7 +154,7 @@ async def test_block_denies_everything_until_it_ends_or_is_reset(client: Client)
         assert decision.remaining == 0
         assert decision.retry_after is not None
         assert 29 < decision.retry_after <= 30.001
-        with suppress(ReplyError):  # a command of Redis 7; a key lives to the end of its millisecond
+        with suppress(ReplyError):  # of Redis 7; a key lives to its millisecond's end
             ends = await client.call("PEXPIRETIME", f"{limiter.key('ann')}:block")
             assert decision.at + decision.retry_after * 1e6 > (ends + 1) * 1000 - 1
     assert not await limiter.hit_up_to("ann", 1)
