@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from millpond.cache.staleness import Soft, Standing
+from millpond.core.compression import decompress
 from millpond.core.entry import (
     HAS_FAILED,
     IS_SOFT,
+    IS_ZSTD,
     NO_ERA,
     Kind,
     Unreadable,
@@ -21,7 +23,7 @@ from millpond.core.entry import (
 
 if TYPE_CHECKING:
     from millpond.core.commands import Arg
-    from millpond.core.entry import TagVersion
+    from millpond.core.entry import Header, TagVersion
 
 __all__ = ["ABSENT", "Found", "Seen", "Verdict", "barred", "dead", "judge", "revoked", "stands"]
 
@@ -118,13 +120,25 @@ def judge(
             seen=_seen(raw),
             tags=header.tags,
         )
+    return _value(raw, header)
+
+
+def _value(raw: bytes, header: Header) -> Verdict:
+    """Judge a value of the reader's version and type: its payload may yet be none."""
     payload = None if header.is_none else raw[header.payload_at :]
+    if payload is not None and header.flags & IS_ZSTD:
+        try:
+            payload = decompress(payload)
+        except Unreadable as problem:
+            return dead(raw, problem.reason)
     seen, soft = _seen(raw), None
     if header.flags & IS_SOFT:
         failed = header.flags & HAS_FAILED != 0
         ages = (header.created_ms, header.load_ms, header.soft_ms, header.refresh_ms)
-        seen, soft = Seen("s", generation), Soft(*ages, failed)
-    return Verdict(Found.VALUE, generation, payload=payload, seen=seen, tags=header.tags, soft=soft)
+        seen, soft = Seen("s", header.generation), Soft(*ages, failed)
+    return Verdict(
+        Found.VALUE, header.generation, payload=payload, seen=seen, tags=header.tags, soft=soft
+    )
 
 
 def stands(value: Verdict, standing: Standing, claimed: float) -> Verdict:

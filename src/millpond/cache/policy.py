@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+from millpond.core.compression import require_zstd
 from millpond.core.durations import seconds
 from millpond.errors import ConfigError
 
@@ -50,6 +51,11 @@ class CachePolicy(msgspec.Struct, frozen=True, kw_only=True):
             it is renewed at a third, so two thirds of it must be more than a commit may take in
             the database once it was sent. Default 30 s. It does not limit the block. After a
             writer was killed, readers load past the cache for that long.
+        compress_over: Bytes of an encoded value beyond which it is compressed with Zstandard,
+            where that makes it smaller. Default None: nothing is, for a compressed hit costs the
+            time to decompress it; 2,000 is a good beginning where memory or the network is what
+            is short. Needs `millpond[zstd]` in every process that reads the cache: one without
+            it takes what is compressed for a miss.
         on_unavailable: What reads do while Redis is out of reach. `"load"` (default): call the
             loader, one load per key and process at a time; `get` finds nothing. `"raise"`:
             raise `BackendUnavailable` or `BackendTimeout`.
@@ -74,6 +80,7 @@ class CachePolicy(msgspec.Struct, frozen=True, kw_only=True):
     lease_ttl: Duration = 3.0
     wait_timeout: Duration = 30.0
     write_timeout: Duration = 30.0
+    compress_over: int | None = None
     on_unavailable: Literal["load", "raise"] = "load"
     on_unconfirmed: Literal["journal", "raise"] = "journal"
     restart: Literal["keep", "clear"] = "keep"
@@ -101,6 +108,13 @@ class CachePolicy(msgspec.Struct, frozen=True, kw_only=True):
                 f"write_timeout={self.write_timeout} is shorter than {_SHORTEST_LEASE} s; two "
                 "thirds of it must be more than a commit may take"
             )
+        if self.compress_over is not None:
+            if type(self.compress_over) is not int or self.compress_over < 0:
+                raise ConfigError(
+                    f"compress_over must be a number of bytes, such as 2000, or None, not "
+                    f"{self.compress_over!r}"
+                )
+            require_zstd("compress_over")
         if self.on_unavailable not in ("load", "raise"):
             raise ConfigError(
                 f"on_unavailable must be 'load' or 'raise', not {self.on_unavailable!r}"

@@ -17,6 +17,7 @@ from millpond.cache.policy import CachePolicy, zero_or_seconds
 from millpond.cache.staleness import NEVER, Staleness, standing
 from millpond.cache.statistics import Counters
 from millpond.cache.versions import Versions
+from millpond.core.compression import Compression
 from millpond.core.durations import milliseconds, seconds
 from millpond.core.entry import (
     SOFT_SIZE,
@@ -121,6 +122,7 @@ class Store(Generic[T]):
         self.error_ttl = _milliseconds_or_zero(policy.error_ttl, "error_ttl")
         self._lease_ms = milliseconds(policy.lease_ttl, "lease_ttl")
         self.write_ms = milliseconds(policy.write_timeout, "write_timeout")
+        self._compression = Compression(policy.compress_over)
         self._jitter = _milliseconds_or_zero(policy.jitter, "jitter")
         retry = policy.stale_retry
         self.staleness = Staleness(
@@ -188,13 +190,15 @@ class Store(Generic[T]):
     ) -> tuple[bytes, int]:
         """Make an entry's bytes and its time to live, under the versions of before the load."""
         lifetime = self.lifetime(payload, ttl)
+        kept, flags = self._compression.pack(payload)
         raw = pack_value(
             generation,
             self.version,
             self.fingerprint,
-            payload,
+            kept,
             created_ms=time.time_ns() // 1_000_000,
             era=captured.era,
+            flags=flags,
             load_ms=took * 1000,
             soft_ms=lifetime if self._soft else None,
             tags=captured.tags,

@@ -20,7 +20,8 @@ hit by one `startswith` (`hit_prefix`). Integers are unsigned and big-endian.
 | 33-    | sub(raw, 34)     | sections, payload                                              |
 
 A lease is the first 25 bytes and nothing else. Values and errors have all 33; a value's payload is
-its codec's (empty when the None flag is set), an error's is the exception's type name in UTF-8.
+its codec's (empty when the None flag is set, one Zstandard frame of it with the zstd flag), an
+error's is the exception's type name in UTF-8.
 
 What not every entry needs is a section that its flag announces, in this order:
 
@@ -62,6 +63,7 @@ __all__ = [
     "IS_NONE",
     "IS_SOFT",
     "IS_ZSTD",
+    "LARGEST_PAYLOAD",
     "LEASE_SIZE",
     "NO_ERA",
     "SOFT_SIZE",
@@ -85,6 +87,9 @@ LEASE_SIZE = 25
 
 HEAD_SIZE = 33
 """Bytes before the sections and the payload of a value or an error."""
+
+LARGEST_PAYLOAD = 64 * 2**20
+"""Bytes of a value before it is compressed; `Codec.encode` refuses more."""
 
 ERA_SIZE = 6
 NO_ERA = bytes(ERA_SIZE)
@@ -139,7 +144,7 @@ class Kind(Enum):
 
 _KINDS = {kind.value[0]: kind for kind in Kind}
 _FLAGS = {
-    Kind.VALUE: IS_NONE | HAS_TAGS | IS_SOFT | HAS_FAILED,
+    Kind.VALUE: IS_NONE | IS_ZSTD | HAS_TAGS | IS_SOFT | HAS_FAILED,
     Kind.LEASE: 0,
     Kind.ERROR: HAS_TAGS | FOR_WAITERS,
     Kind.WRITE: 0xFF,
