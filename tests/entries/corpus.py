@@ -75,6 +75,7 @@ def read(raw: bytes, annotation: Any) -> str:
 def steady(value: object) -> str:
     """Write a value the same in every process: sets in order."""
     if isinstance(value, set | frozenset):
-        inside = sorted(map(steady, cast("set[object]", value)))
-        return f"{type(value).__name__}({', '.join(inside)})"
+        members = cast("set[object]", value)
+        inside = sorted(map(steady, members))
+        return f"{type(members).__name__}({', '.join(inside)})"
     return repr(value)

@@ -12,7 +12,7 @@ from millpond import MISSING, CachePolicy
 from millpond.core import compression
 from millpond.core.codec import Codec
 from millpond.core.compression import Compression
-from millpond.core.entry import IS_ZSTD, pack_value
+from millpond.core.entry import HAS_TAGS, IS_ZSTD, pack_value
 from millpond.events import EntryUnreadable
 from tests.support.fleet import Member, Source
 from tests.support.samples import ROUND_TRIPS, User
@@ -62,6 +62,16 @@ async def test_every_way_of_writing_compresses(one: Member[list[User]]) -> None:
         write.set(LONG)
     assert (await stored(one))[4] == IS_ZSTD
     assert await one.cache.get(1) == LONG
+
+
+async def test_compressed_value_with_a_tag_is_read_until_the_tag_is_deleted(
+    one: Member[list[User]],
+) -> None:
+    await one.cache.get_or_set(1, Source(LONG).load, tags=["a"])
+    assert (await stored(one))[4] == IS_ZSTD | HAS_TAGS
+    assert await one.cache.get(1) == LONG
+    assert await one.cache.delete_tags("a")
+    assert await one.cache.get(1) is MISSING
 
 
 async def test_small_value_stays_plain(one: Member[list[User]]) -> None:
@@ -120,6 +130,7 @@ def bomb() -> bytes:
 
 
 async def test_bomb_is_a_miss_and_an_event_and_is_replaced(one: Member[list[User]]) -> None:
+    await one.in_no_era()
     await one.client.call("SET", KEY, bomb(), "PX", 60_000)
     assert await one.cache.get(1) is MISSING
     (told,) = one.told(EntryUnreadable)

@@ -1,0 +1,1 @@
+"""Defects that other libraries have, and this one does not."""
