@@ -36,7 +36,7 @@ async def until(true: Callable[[], object], seconds: float = _PATIENCE) -> None:
             await asyncio.sleep(0.0005)
 
 
-async def put_value(member: Member[Any], value: Any, *, ago_ms: int = 0, **header: int) -> None:
+async def put_value(member: Member[Any], value: Any, *, ago_ms: int = 0, **header: Any) -> None:
     """Put under key 1 what a process stored some milliseconds ago.
 
     Args:
