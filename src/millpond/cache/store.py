@@ -197,8 +197,8 @@ class Store(Generic[T]):
         took: float = 0.0,
     ) -> tuple[bytes, int]:
         """Make an entry's bytes and its time to live, under the versions of before the load."""
-        kept, flags = self._compression.pack(payload)
         lifetime = self.lifetime(payload, ttl)
+        kept, flags = self._compression.pack(payload)
         raw = pack_value(
             generation,
             self.version,
