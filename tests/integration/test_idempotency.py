@@ -605,7 +605,7 @@ async def test_server_that_may_evict_results_is_warned_of(
 # -- bad input ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("key", ["", ("",), None, 1.5, b"x", "x" * 2000])
+@pytest.mark.parametrize("key", ["", ("",), None, 1.5, b"x", ["x"], "x" * 2000])
 async def test_keys_that_cannot_be_are_refused(one: Payer, key: Any) -> None:
     with pytest.raises(ConfigError):
         await one.payments.run_once(key, Till().pay)
