@@ -31,6 +31,7 @@ __all__ = [
     "LoadUnleased",
     "LockFailed",
     "MarkRemoved",
+    "RefreshFailed",
     "ReleaseUnconfirmed",
     "ResultUnconfirmed",
     "ServerLimited",
@@ -90,6 +91,17 @@ class LoadFailed(Event, frozen=True, kw_only=True):
     type_name: str
 
 
+class RefreshFailed(Event, frozen=True, kw_only=True):
+    """A load failed, and the value that it should have replaced stays, to be served stale.
+
+    Or Redis refused to let it be claimed: then the next reader tries again.
+    """
+
+    key: str
+    type_name: str
+    retry_after: float  # seconds in which nobody in the fleet tries again
+
+
 class LoadUnleased(Event, frozen=True, kw_only=True):
     """A value was loaded without the fleet's lease, and will not be stored."""
 
@@ -102,7 +114,8 @@ class FillRefused(Event, frozen=True, kw_only=True):
 
     key: str
     reason: str  # "revoked": deleted, replaced, evicted or expired; "unavailable": unknown;
-    # "overlapped": others wrote beside a `writing()`, or may have
+    # "overlapped": others wrote beside a `writing()`, or may have; "invalidated": a tag was
+    # deleted, or the namespace cleared, while it was loaded
 
 
 class DeleteUnconfirmed(Event, frozen=True, kw_only=True):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import re
+import runpy
+import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -11,7 +13,8 @@ import pytest
 
 import millpond
 from millpond import CachePolicy, CacheStatistics, Client, ClientStatistics, ConfigError, errors
-from millpond.core.entry import HEAD_SIZE, LEASE_SIZE, pack_lease, pack_value
+from millpond.core.codec import Codec
+from millpond.core.entry import HEAD_SIZE, LARGEST_PAYLOAD, LEASE_SIZE, pack_lease, pack_value
 from millpond.core.keys import Keyspace
 from millpond.events import Event
 
@@ -24,7 +27,10 @@ def rows(page: str, heading: str = "") -> list[list[str]]:
     table = re.search(r"(?:^\|.*\n)+", text, re.MULTILINE)
     assert table is not None
     lines = table[0].strip().splitlines()[2:]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return [
+        [cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line.strip("|"))]
+        for line in lines
+    ]
 
 
 def names(cell: str) -> list[str]:
@@ -44,6 +50,53 @@ def test_policy_defaults_are_those_of_the_code() -> None:
         assert defaults[option] == f"{getattr(policy, option):g}"
     assert policy.none_ttl is None
     assert defaults["on_unavailable"] == f'`"{policy.on_unavailable}"`'
+
+
+def test_nothing_is_compressed_by_default() -> None:
+    (row,) = [row for row in rows("policy.md") if names(row[0]) == ["compress_over"]]
+    assert row[1] == str(CachePolicy().compress_over)
+
+
+def kept_as(payload: bytes) -> str:
+    """Name what a MessagePack value is, by its first byte."""
+    first = payload[0]
+    ranges = [
+        (0x7F, "integer"),
+        (0x8F, "map"),
+        (0x9F, "array"),
+        (0xBF, "string"),
+        (0xC0, "nil"),
+        (0xC3, "boolean"),
+        (0xC6, "binary"),
+        (0xC9, "timestamp"),
+        (0xCB, "float"),
+        (0xD3, "integer"),
+        (0xD8, "timestamp"),
+        (0xDB, "string"),
+        (0xDD, "array"),
+        (0xDF, "map"),
+    ]
+    return next(name for last, name in ranges if first <= last)
+
+
+def test_every_type_is_kept_and_shared_as_the_page_says() -> None:
+    page = REFERENCE.parent / "snippets" / "value_types.py"
+    snippet = runpy.run_path(str(page), run_name="value_types")
+    values = snippet.pop("VALUES")
+    listed: list[str] = []
+    for cell, kept, shared, _ in rows("types.md"):
+        (text,) = names(cell)
+        listed.append(text)
+        codec = Codec(eval(text, vars(typing) | snippet))
+        payload = codec.encode(values[text])
+        assert codec.decode(payload) == values[text], text
+        assert kept == kept_as(payload), text
+        assert shared == ("yes" if codec.shareable else "no"), text
+    assert listed == list(values)
+
+
+def test_largest_value_is_the_one_on_the_page() -> None:
+    assert f"{LARGEST_PAYLOAD:,} bytes" in (REFERENCE / "types.md").read_text()
 
 
 def test_shortest_lease_is_the_one_listed() -> None:

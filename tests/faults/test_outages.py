@@ -155,8 +155,11 @@ async def test_listener_that_is_no_redis_is_an_outage(caplog: pytest.LogCaptureF
     for answer in (b"HTTP/1.1 400 Bad Request\r\n", b"*1\r\n$5\r\nHELLO\r\n", b":1\r\n"):
         async with ScriptedServer(lambda _, answer=answer: answer) as server:
             async with Client.from_url(server.url) as client:
-                assert isinstance(client.call("PING").exception(), BackendUnavailable)
+                with pytest.raises(BackendUnavailable, match=r"is it Redis|answer like") as down:
+                    await client.call("PING")
                 assert client.statistics().state == "down"
+                assert str(down.value).count("Redis at") == 1  # nothing is said twice
+                assert "whether the command ran" not in str(down.value)
     assert {record.levelname for record in caplog.records} == {"WARNING"}
 
 

@@ -73,6 +73,9 @@ async def test_order_of_calls_is_the_order_of_running(client: Client) -> None:
 async def test_one_turn_of_the_loop_is_one_pipeline(client: Client) -> None:
     before = client.statistics().batches
     answers = [client.call("ECHO", number) for number in range(100)]
+    for _ in range(2):  # queued, then in the pipeline
+        assert client.statistics().in_flight == 100
+        await asyncio.sleep(0)
     assert await asyncio.gather(*answers) == [b"%d" % number for number in range(100)]
     assert client.statistics().batches == before + 1
     assert client.statistics().in_flight == 0

@@ -270,7 +270,7 @@ def test_loop_that_ended_without_closing_leaves_a_client_that_opens_again(server
 
 def _transport(client: Client) -> Any:
     wires = [thing for thing in gc.get_objects() if type(thing).__name__ == "Wire"]
-    mine = [wire for wire in wires if wire.exchange is getattr(client, "_lane")]  # noqa: B009
+    mine = [wire for wire in wires if wire.exchange is client.lane]
     return getattr(mine[0], "_transport")  # noqa: B009
 
 

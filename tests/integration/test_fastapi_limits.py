@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Request, WebSocket
 from starlette.responses import PlainTextResponse
 
 from millpond import Client, ConfigError
 from millpond.errors import LimitExceeded
 from millpond.ext.fastapi import (
     TooManyRequests,
-    client_address,
     describe_limits,
     install,
     limit,
@@ -277,65 +276,142 @@ async def test_without_install_a_denial_is_still_a_429_with_its_headers(
         assert denied.json()["detail"].startswith("Too many requests")
 
 
-# -- addresses ---------------------------------------------------------------------------------
+async def test_full_concurrency_limit_in_a_handler_is_a_429_with_a_problem_body(
+    own_client: Client, two: Limiter
+) -> None:
+    app = make_app(own_client)
+
+    @app.get("/")
+    async def root() -> int:
+        async with two.concurrency("everybody", 1), two.concurrency("everybody", 1):
+            return 1
+
+    async with asking(app) as http:
+        denied = await http.get("/")
+        assert denied.status_code == 429
+        assert denied.headers["Retry-After"] == "10"
+        assert denied.json()["violated-policies"] == ["concurrency"]
+        assert denied.json()["detail"].startswith("Too many requests: try again in")
 
 
-def address(peer: str | None, *forwarded: str, **options: Any) -> str:
-    headers = [(b"x-forwarded-for", value.encode()) for value in forwarded]
-    scope = {"type": "http", "headers": headers, "client": (peer, 1) if peer else None}
-    return client_address(**options)(Request(scope))
+async def test_request_that_never_fits_is_told_so(own_client: Client, two: Limiter) -> None:
+    app = make_app(own_client)
+
+    @app.get("/", dependencies=[Depends(limit(two, cost=3))])
+    async def root() -> int:
+        return 1
+
+    async with asking(app) as http:
+        denied = await http.get("/")
+        assert denied.json()["detail"] == "This request costs more than the limit ever allows."
+        assert denied.json()["violated-policies"] == ["window-60s"]
 
 
-@pytest.mark.parametrize("forged", ["1.1.1.1", "1.1.1.1, 2.2.2.2", "", "junk"])
-def test_forwarded_addresses_are_not_looked_at_unless_hops_are_trusted(forged: str) -> None:
-    assert address("9.9.9.9", forged) == "9.9.9.9"
+async def test_blocked_client_is_told_that_nothing_is_left(
+    own_client: Client, two: Limiter
+) -> None:
+    app = make_app(own_client)
+
+    @app.get("/", dependencies=[Depends(limit(two, legacy_headers=True))])
+    async def root() -> int:
+        return 1
+
+    async with asking(app) as http:
+        await two.block("9.9.9.9", 300)
+        for _ in range(2):
+            denied = await http.get("/")
+            assert denied.status_code == 429
+            assert denied.json()["violated-policies"] == ["block"]
+            assert denied.headers["RateLimit"] in {f'"window-60s";r=0;t={t}' for t in (300, 301)}
+            assert denied.headers["X-RateLimit-Remaining"] == "0"
 
 
-def test_address_is_the_one_that_the_outermost_trusted_proxy_saw() -> None:
-    header = "6.6.6.6, 1.1.1.1, 2.2.2.2"
-    assert address("9.9.9.9", header, trusted_hops=1) == "2.2.2.2"
-    assert address("9.9.9.9", header, trusted_hops=2) == "1.1.1.1"
-    assert address("9.9.9.9", "6.6.6.6", "1.1.1.1", trusted_hops=1) == "1.1.1.1"
+async def test_older_headers_of_several_limits_tell_of_the_tightest(
+    own_client: Client, two: Limiter
+) -> None:
+    app = make_app(own_client)
+    wide = Limiter(own_client, "wide", SlidingWindow(50, per=60, name="wide"))
+    for path, order in (("/a", (two, wide)), ("/b", (wide, two))):
+
+        @app.get(path, dependencies=[Depends(limit(one, legacy_headers=True)) for one in order])
+        async def root() -> int:
+            return 1
+
+    async with asking(app) as http:
+        for path in ("/a", "/b"):
+            headers = (await http.get(path)).headers
+            assert headers.get_list("X-RateLimit-Limit") == ["2"]
+            assert len(headers.get_list("X-RateLimit-Remaining")) == 1
+            assert len(headers.get_list("RateLimit")) == 2
 
 
-@pytest.mark.parametrize("header", ["1.1.1.1", "", "1.1.1.1, junk, 2.2.2.2"])
-def test_header_that_the_proxies_cannot_have_written_is_not_believed(header: str) -> None:
-    assert address("9.9.9.9", header, trusted_hops=2) == "9.9.9.9"
-    assert address("9.9.9.9", trusted_hops=2) == "9.9.9.9"
+async def test_limiter_may_be_looked_up_first(own_client: Client, two: Limiter) -> None:
+    app = make_app(own_client)
+
+    async def tier(request: Request) -> Limiter:
+        return two
+
+    @app.get("/", dependencies=[Depends(limit(tier))])
+    async def root() -> int:
+        return 1
+
+    async with asking(app) as http:
+        assert [(await http.get("/")).status_code for _ in range(3)] == [200, 200, 429]
+
+
+async def test_websocket_is_limited_where_it_is_opened(own_client: Client, two: Limiter) -> None:
+    """A limit of the whole application is asked for WebSockets, too."""
+    app = FastAPI(dependencies=[Depends(limit(two, per_route=True))])
+    install(app, own_client)
+
+    @app.websocket("/ws/{room}")
+    async def ws(websocket: WebSocket, room: str) -> None:
+        await websocket.accept()
+        await websocket.close()
+
+    async def opened() -> list[Any]:
+        scope: dict[str, Any] = {
+            "type": "websocket",
+            "path": "/ws/1",
+            "raw_path": b"/ws/1",
+            "query_string": b"",
+            "headers": [],
+            "client": ("9.9.9.9", 5),
+            "extensions": {"websocket.http.response": {}},
+        }
+        sent: list[Any] = []
+
+        async def receive() -> Any:
+            return {"type": "websocket.connect"}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await app(scope, receive, send)
+        return sent
+
+    async with app.router.lifespan_context(app):
+        for _ in range(2):
+            assert [message["type"] for message in await opened()] == [
+                "websocket.accept",
+                "websocket.close",
+            ]
+        denied = (await opened())[0]
+        assert (denied["type"], denied["status"]) == ("websocket.http.response.start", 429)
+        assert (b"retry-after", b"60") in denied["headers"]
+        assert await own_client.call(
+            "EXISTS", two.key(("WEBSOCKET", "/ws/{room}", "9.9.9.9")) + ":window-60s"
+        )
 
 
 @pytest.mark.parametrize(
-    ("written", "meant"),
-    [
-        ("1.2.3.4:567", "1.2.3.4"),
-        ("[2001:db8::1]:567", "2001:db8::/64"),
-        ("2001:db8:0:0:1:2:3:4", "2001:db8::/64"),
-        ('"[2001:db8::1]"', "2001:db8::/64"),
-        ("::ffff:1.2.3.4", "1.2.3.4"),
-        ("fe80::1%eth0", "fe80::/64"),
-    ],
+    "options",
+    [{"cost": 0}, {"cost": -1}, {"cost": True}, {"cost": 1.5}, {"key": "ann"}, {"skip_when": True}],
 )
-def test_addresses_are_read_as_proxies_write_them(written: str, meant: str) -> None:
-    assert address("9.9.9.9", written, trusted_hops=1) == meant
-
-
-def test_neighbours_of_one_ipv6_network_are_one_client_unless_told_otherwise() -> None:
-    assert address("2001:db8::1") == address("2001:db8::ffff")
-    assert address("2001:db8::1") != address("2001:db8:0:1::1")
-    assert address("2001:db8::1", ipv6_prefix=128) == "2001:db8::1"
-
-
-def test_connection_without_an_address_has_a_key_all_the_same() -> None:
-    assert address(None) == "unknown"
-    assert address("testclient") == "testclient"
-
-
-@pytest.mark.parametrize(
-    "options", [{"trusted_hops": -1}, {"trusted_hops": True}, {"ipv6_prefix": 8}]
-)
-def test_hops_and_prefixes_that_cannot_be_are_refused(options: Any) -> None:
+def test_options_that_cannot_be_are_refused_where_the_route_is_declared(options: Any) -> None:
+    limiter = Limiter(Client.from_url("memory://"), "api", SlidingWindow(1, per=60))
     with pytest.raises(ConfigError):
-        client_address(**options)
+        limit(limiter, **options)
 
 
 def test_limit_of_what_is_no_limiter_is_refused() -> None:

@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from millpond import CachePolicy
-from millpond.cache import store as store_module
+from millpond.cache import keeping
 from millpond.core.scripts import Script
 from millpond.events import FillRefused, LoadFinished
 from tests.support.fleet import Member, Source, ask, until
@@ -60,11 +60,13 @@ async def test_many_callers_in_two_processes_cause_one_load_and_no_polling(
         name: counts["calls"] - before.get(name, {"calls": 0})["calls"]
         for name, counts in after.items()
     }
-    # Scripts: two claims and a fill. GETs: one of each process's callers, one inside each claim;
-    # the waiter's tracked read when it began to wait, and one more after the push.
-    assert calls.get("cmdstat_evalsha") == 3
-    assert calls.get("cmdstat_get") == 2 + 2 + 2
-    assert calls.get("cmdstat_pttl") == 1 + 2
+    # Scripts: two claims and a fill, with the namespace's version behind it. GETs: one of each
+    # process's callers, one inside each claim and in that of the version; the waiter's tracked read
+    # when it began to wait, and one more after the push. And that version ahead of all of these but
+    # those inside scripts.
+    assert calls.get("cmdstat_evalsha") == 3 + 1
+    assert calls.get("cmdstat_get") == 2 + 3 + 2 + 2 + 2 + 2
+    assert calls.get("cmdstat_pttl") == 1 + 1 + 2
     about_keys = {name for name, count in calls.items() if count and "|" not in name}
     expected = {"get", "pttl", "evalsha", "set", "getrange", "info", "hello", "client", "command"}
     assert about_keys <= {f"cmdstat_{name}" for name in expected}
@@ -226,7 +228,7 @@ async def test_load_that_lost_its_lease_stores_nothing_over_its_successor(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As if the process had been frozen: nothing renews.
-    monkeypatch.setattr(store_module, "_RENEW", Script("return 1"))
+    monkeypatch.setattr(keeping, "_RENEW", Script("return 1"))
     policy = CachePolicy(lease_ttl=0.2)
     async with Member[int](url, policy=policy) as one, Member[int](url, policy=policy) as other:
         source, successor = Source(1, held=True), Source(2, held=True)

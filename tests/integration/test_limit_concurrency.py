@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import sys
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from millpond import Client, ConfigError
 from millpond.errors import BackendError, LimitExceeded
+from millpond.events import LimitShadowed
 from millpond.limit.limiter import Limiter
 from millpond.limit.policies import SlidingWindow
 from tests.support.fleet import until
@@ -16,6 +21,8 @@ from tests.support.servers import Server
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from millpond.events import Event
 
 
 @pytest.fixture
@@ -118,16 +125,103 @@ async def test_never_more_than_the_limit_are_inside_over_several_clients(url: st
     assert most == 3
 
 
-async def test_place_of_a_dead_process_is_free_after_its_lease(url: str, client: Client) -> None:
-    here = Limiter(client, "api", SlidingWindow(1, per=60))
-    dead = Client.from_url(url, prefix="t")
-    async with dead:
-        there = Limiter(dead, "api", SlidingWindow(1, per=60))
-        await there.concurrency("ann", 1, lease=1).__aenter__()  # its client closes: no renewal
+async def process(*args: object) -> asyncio.subprocess.Process:
+    """Start a process of `tests.support.limit_places`, and wait until it is ready."""
+    started = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.support.limit_places", *map(str, args)),
+        cwd=Path(__file__).parents[2],
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert await said(started) == "ready"
+    return started
+
+
+async def said(process: asyncio.subprocess.Process) -> Any:
+    assert process.stdout is not None
+    return json.loads(await process.stdout.readline())
+
+
+async def go(process: asyncio.subprocess.Process) -> None:
+    assert process.stdin is not None
+    process.stdin.write(b"\n")
+    await process.stdin.drain()
+
+
+async def test_place_of_a_killed_process_is_free_when_its_lease_ends_and_not_before(
+    url: str, limiter: Limiter
+) -> None:
+    dead = await process(url, 1, 0, "stay")
+    await go(dead)
+    assert await said(dead) == "inside"
+    await asyncio.sleep(0.5)  # it has renewed since
+    dead.kill()
+    await dead.wait()
+    begin = time.monotonic()
     with pytest.raises(LimitExceeded):
-        await here.concurrency("ann", 1).__aenter__()
-    async with here.concurrency("ann", 1, wait=3):
-        pass
+        await limiter.concurrency("ann", 1).__aenter__()
+    async with limiter.concurrency("ann", 1, wait=5):
+        assert 0.3 < time.monotonic() - begin < 1.5
+
+
+async def test_processes_one_of_which_is_killed_are_never_more_inside_than_the_limit(
+    url: str,
+) -> None:
+    """By the times that they say themselves, the killed one's as far as it came."""
+    processes = [await process(url, 3, 1.5) for _ in range(3)]
+    for each in processes:
+        await go(each)
+    stays: list[list[float]] = [await said(processes[0]) for _ in range(20)]
+    processes[0].kill()
+    for each in processes:
+        output, _ = await each.communicate()
+        stays += [json.loads(line) for line in output.splitlines() if line.endswith(b"]")]
+    changes = sorted([(begin, 1) for begin, _ in stays] + [(end, -1) for _, end in stays])
+    inside = most = 0
+    for _, change in changes:
+        inside += change
+        most = max(most, inside)
+    assert most <= 3
+    assert len(stays) > 200
+
+
+async def test_place_whose_lease_ran_out_is_known_to_be_lost_without_asking(
+    start_server: Callable[[Server], Server],
+) -> None:
+    server = start_server(Server())
+    async with Client.from_url(server.url) as client:
+        limiter = Limiter(client, "api", SlidingWindow(1, per=60))
+        async with limiter.concurrency("ann", 1, lease=1) as slot:
+            assert not slot.lost
+            server.kill()
+            until_lost = slot.until - time.monotonic()
+            assert 0.8 < until_lost <= 1
+            await asyncio.sleep(until_lost)
+            assert slot.lost
+            server.start()
+
+
+async def test_renewed_place_is_not_lost_and_one_that_another_took_is(
+    limiter: Limiter, client: Client
+) -> None:
+    async with limiter.concurrency("ann", 1, lease=1) as slot:
+        first = slot.until
+        await until(lambda: slot.until > first)
+        assert not slot.lost
+        await client.call("DEL", "{t:api:ann}:slots")  # an operator, or an eviction
+        await until(lambda: slot.lost)
+
+
+async def test_shadow_lets_more_inside_and_says_so(url: str) -> None:
+    told: list[Event] = []
+    async with Client.from_url(url, prefix="t", hooks=[told.append]) as client:
+        limiter = Limiter(client, "api", SlidingWindow(1, per=60), shadow=True)
+        async with (
+            limiter.concurrency("ann", 1) as first,
+            limiter.concurrency("ann", 1, wait=5) as second,
+        ):
+            assert (first.shadowed, second.shadowed, second.lost) == (False, True, False)
+        assert told[-1] == LimitShadowed(key=limiter.key("ann"), policy="concurrency")
 
 
 async def test_outage_is_decided_in_this_process(start_server: Callable[[Server], Server]) -> None:

@@ -79,6 +79,8 @@ async def test_nothing_else_on_the_server_is_touched(one: Member[int], server: S
     await client.call("SET", "t:n:{entry}", b"\x89M\x01v", "EX", 60)
     await client.call("RPUSH", "t:n:list", 1)
     await client.call("EXPIRE", "t:n:list", 60)
+    await one.cache.get_or_set(2, Source(1).load)
+    await one.cache.delete(2)
     async with locks.hold("1"):
         with server.redis() as behind:
             before: Any = set(behind.scan_iter())

@@ -126,9 +126,10 @@ async def test_tls_where_none_is_spoken_and_the_reverse_are_outages(
 ) -> None:
     plain = f"redis://localhost:{tls.port}"
     secure = tls.server.tcp_url.replace("redis://", "rediss://") + "?ssl_cert_reqs=none"
-    for url in (plain, secure):
+    for url, fix in ((plain, "if it speaks TLS: rediss://"), (secure, "a port that speaks TLS")):
         async with Client.from_url(url, connect_timeout=0.5) as client:
-            assert isinstance(client.call("PING").exception(), BackendUnavailable)
+            with pytest.raises(BackendUnavailable, match=fix):
+                await client.call("PING")
     gc.collect()
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -294,6 +296,24 @@ async def test_memory_wakes_on_what_passes_through_this_process(change: tuple[An
                 assert await task is True
                 assert watch.value != b"old"
                 assert client.statistics().commands <= commands + 4  # told, not asking
+
+
+async def test_memory_wakes_a_watcher_on_another_threads_loop() -> None:
+    watching = threading.Event()
+
+    async def watch() -> tuple[bool, float]:
+        async with Client.from_url("memory://threads") as client, client.watch("k") as watch:
+            asyncio.get_running_loop().call_soon(watching.set)  # once it waits
+            begun = time.monotonic()
+            return await watch.changed(timeout=PATIENCE), time.monotonic() - begun
+
+    async with Client.from_url("memory://threads") as client:
+        elsewhere = asyncio.create_task(asyncio.to_thread(asyncio.run, watch()))
+        await asyncio.to_thread(watching.wait)
+        await client.call("SET", "k", "v", "EX", 100)
+        changed, seconds = await elsewhere
+    assert changed
+    assert seconds < PATIENCE / 2  # woken, and not by its own timer
 
 
 async def test_memory_wakes_on_a_key_that_is_written_as_a_number() -> None:

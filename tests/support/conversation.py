@@ -97,6 +97,7 @@ class ConversationBackend:
 
     pushes = True
     tracks = True
+    run_id = "a run"
 
     def __init__(self, *, limit: int = 1000) -> None:
         """Begin when the client is opened."""

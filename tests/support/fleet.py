@@ -112,6 +112,10 @@ class Member(Generic[T]):
             self.client, "n", ttl=ttl, type=type, version=version, policy=policy
         )
 
+    async def in_no_era(self) -> None:
+        """Have the namespace's version be that of entries that a test packs without one."""
+        await self.client.call("SET", "t:n:{}era", bytes(12), "PX", 600_000)
+
     def told(self, kind: type[E]) -> list[E]:
         """List the events of one kind."""
         return [event for event in self.events if isinstance(event, kind)]

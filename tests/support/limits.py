@@ -14,9 +14,10 @@ from millpond.core.scripts import Script
 from millpond.limit.policies import FixedWindow, SlidingWindow, TokenBucket
 
 if TYPE_CHECKING:
+    from millpond.limit.limiter import Limiter
     from millpond.limit.policies import Policy
 
-__all__ = ["CLOCK", "Model", "decide", "fake_time", "model_of", "most_in_any_window"]
+__all__ = ["CLOCK", "Model", "decide", "fake_time", "model_of", "most_in_any_window", "state_of"]
 
 CLOCK = "clock"
 """The key from which scripts with a fake clock read seconds and microseconds."""
@@ -46,6 +47,7 @@ class Model(Protocol):
     def instants(self, now: int, cost: int, policy: Any) -> list[int]: ...
     def take(self, now: int, cost: int, policy: Any) -> None: ...
     def refund(self, now: int, when: int, cost: int, policy: Any) -> bool: ...
+    def clear(self) -> None: ...
 
 
 class WindowModel:
@@ -78,6 +80,9 @@ class WindowModel:
             self.log.remove(when)
         return found > 0
 
+    def clear(self) -> None:
+        self.log.clear()
+
 
 class BucketModel:
     """Tokens, as an exact fraction."""
@@ -85,6 +90,7 @@ class BucketModel:
     def __init__(self) -> None:
         self.used = Fraction(0)  # tokens taken that have not flowed back
         self.at = 0
+        self.full = 0  # when it was last full
 
     def _used(self, now: int, policy: TokenBucket) -> Fraction:
         flowed = Fraction((now - self.at) * policy.limit, policy.period_us)
@@ -104,14 +110,21 @@ class BucketModel:
         return [now + math.ceil(over * policy.period_us / policy.limit)]
 
     def take(self, now: int, cost: int, policy: TokenBucket) -> None:
-        self.used = self._used(now, policy) + cost
+        used = self._used(now, policy)
+        if not used:
+            self.full = now
+        self.used = used + cost
         self.at = now
 
     def refund(self, now: int, when: int, cost: int, policy: TokenBucket) -> bool:
         used = self._used(now, policy)
-        if used > 0:
-            self.used, self.at = max(Fraction(0), used - cost), now
-        return used > 0
+        if not used or when < self.full:
+            return False
+        self.used, self.at = max(Fraction(0), used - cost), now
+        return True
+
+    def clear(self) -> None:
+        self.used = Fraction(0)
 
 
 class FixedModel:
@@ -119,6 +132,7 @@ class FixedModel:
 
     def __init__(self) -> None:
         self.counts: dict[int, int] = {}
+        self.first = 0  # when the first that still counts was counted
 
     def _count(self, now: int, policy: FixedWindow) -> int:
         return self.counts.get(now // policy.period_us, 0)
@@ -137,14 +151,21 @@ class FixedModel:
 
     def take(self, now: int, cost: int, policy: FixedWindow) -> None:
         window = now // policy.period_us
+        if not self.counts.get(window, 0):
+            self.first = now
         self.counts[window] = self.counts.get(window, 0) + cost
 
     def refund(self, now: int, when: int, cost: int, policy: FixedWindow) -> bool:
         window = now // policy.period_us
         if when // policy.period_us != window or not self.counts.get(window, 0):
             return False
+        if when < self.first:
+            return False
         self.counts[window] = max(0, self.counts[window] - cost)
         return True
+
+    def clear(self) -> None:
+        self.counts.clear()
 
 
 def model_of(policy: Policy) -> Model:
@@ -194,3 +215,10 @@ def most_in_any_window(hits: list[int], period: int) -> int:
             first += 1
         most = max(most, last - first + 1)
     return most
+
+
+async def state_of(limiter: Limiter, key: Any = "ann") -> list[bytes | None]:
+    """Everything that Redis holds for a key."""
+    name = limiter.key(key)
+    keys = [f"{name}:block", *(f"{name}:{policy.label}" for policy in limiter.policies)]
+    return await limiter.client.call("MGET", *keys)

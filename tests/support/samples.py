@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from enum import Enum, IntEnum
-from typing import Annotated, Any, Generic, Literal, NamedTuple, NewType, TypedDict, TypeVar
+from enum import Enum, Flag, IntEnum
+from typing import (
+    Annotated,
+    Any,
+    Generic,
+    Literal,
+    NamedTuple,
+    NewType,
+    Required,
+    TypedDict,
+    TypeVar,
+)
 from uuid import UUID
 
 import attrs
@@ -25,6 +36,11 @@ class Colour(Enum):
 
 class Level(IntEnum):
     HIGH = 3
+
+
+class Rights(Flag):
+    READ = 1
+    WRITE = 2
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -72,9 +88,45 @@ class Product:
     price: Decimal
 
 
+@attrs.frozen
+class Price:
+    amount: Decimal
+    currency: str = "EUR"
+
+
+@attrs.define
+class Crate(Generic[T]):
+    content: T
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    width: int
+    colours: frozenset[Colour] = frozenset()
+
+
+@dataclass
+class Pile(Generic[T]):
+    items: list[T]
+
+
 class Row(TypedDict):
     id: int
     name: str
+
+
+class Patch(TypedDict, total=False):
+    id: Required[int]
+    name: str
+
+
+class Many(TypedDict, Generic[T]):
+    items: list[T]
+
+
+class Labelled(NamedTuple, Generic[T]):
+    value: T
+    label: str = ""
 
 
 class Pair(NamedTuple):
@@ -164,6 +216,22 @@ ROUND_TRIPS: list[tuple[Any, Any]] = [
     (datetime, NOON),
     (datetime, datetime(2025, 1, 1)),  # noqa: DTZ001
     (timedelta, timedelta(seconds=1.5)),
+    (time, time(12, 30, 0, 5)),
+    (time, time(12, 30, tzinfo=UTC)),
+    (timedelta, timedelta(days=-40_000, microseconds=1)),
+    (Decimal, Decimal("-1E+50")),
+    (bytearray, bytearray(b"a")),
+    (Mapping[str, int], {"a": 1}),
+    (Sequence[int], [1, 2]),
+    (dict[date, list[Decimal]], {date(2025, 1, 1): [Decimal("0.10")]}),
+    (dict[tuple[int, str], int], {(1, "a"): 5}),
+    (dict[Colour, frozenset[int]], {Colour.RED: frozenset({1})}),
+    (set[tuple[int, UUID]], {(1, UUID(int=2))}),
+    (tuple[()], ()),
+    (tuple[int, ...], (1, 2, 3)),
+    (int | UUID | None, UUID(int=5)),
+    (list[int] | dict[str, int] | None, {"a": 1}),
+    (Rights, Rights.READ | Rights.WRITE),
     (Colour, Colour.BLUE),
     (Level, Level.HIGH),
     (Literal["a", "b"], "a"),
@@ -178,6 +246,18 @@ ROUND_TRIPS: list[tuple[Any, Any]] = [
     (Order, Order(1, NOON, [("a", 2)])),
     (list[Order] | None, [Order(1, NOON)]),
     (Product, Product(1, Decimal("9.99"))),
+    (Price, Price(Decimal("9.99"))),
+    (frozenset[Price], frozenset({Price(Decimal(1))})),
+    (Price | None, None),
+    (Crate[Price], Crate(Price(Decimal("0.10"), "USD"))),
+    (Size, Size(5, frozenset({Colour.RED}))),
+    (dict[UUID, Size | None], {UUID(int=1): Size(1), UUID(int=2): None}),
+    (Pile[Order], Pile([Order(1, NOON)])),
+    (Patch, {"id": 1}),
+    (Patch, {"id": 1, "name": "a"}),
+    (Many[UUID], {"items": [UUID(int=1)]}),
+    (Labelled[Decimal], Labelled(Decimal("1.0"), "a")),
+    (Box[tuple[Labelled[int] | None, ...]], Box((Labelled(1), None))),
     (Row, {"id": 1, "name": "a"}),
     (Pair, Pair(1, "a")),
     (Shop, SHOP),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
+import attrs
 import msgspec
 import pytest
 
@@ -17,16 +19,22 @@ from tests.support.samples import (
     Box,
     Circle,
     Colour,
+    Crate,
     Foreign,
+    Labelled,
     Node,
     Order,
     Owner,
     Page,
     Pair,
+    Pile,
     Point,
+    Price,
     Product,
+    Rights,
     Row,
     Shop,
+    Size,
     User,
     UserId,
     Wrapped,
@@ -53,6 +61,36 @@ def test_an_annotation_is_described_by_names(annotation: Any, text: str) -> None
     assert describe(annotation) == text
 
 
+# Frozen, and yet one caller could change what another holds.
+
+
+@dataclass(frozen=True)
+class Late:
+    id: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "seen", [])
+
+
+@attrs.frozen
+class AttrsLate:
+    id: int
+
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "seen", [])
+
+
+@dataclass(frozen=True)
+class Hidden:
+    id: int
+    _seen: list[int] = field(default_factory=list[int])
+
+
+@dataclass(frozen=True)
+class Holder:
+    lists: tuple[list[int], ...]
+
+
 @pytest.mark.parametrize(
     ("annotation", "expected"),
     [
@@ -73,6 +111,18 @@ def test_an_annotation_is_described_by_names(annotation: Any, text: str) -> None
         (Node, True),
         (Box[int], True),
         (Annotated[int, msgspec.Meta(gt=1)], True),
+        (Size, True),
+        (Price, True),
+        (tuple[Price, Size | None], True),
+        (Rights, True),
+        (Labelled[int], True),
+        (Late, False),
+        (AttrsLate, False),
+        (Hidden, False),
+        (Holder, False),
+        (Crate[int], False),
+        (Pile[int], False),
+        (Labelled[list[int]], False),
         (Any, False),
         (list[int], False),
         (bytearray, False),

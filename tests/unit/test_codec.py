@@ -6,8 +6,10 @@ import math
 import subprocess
 import sys
 from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta, timezone
+from decimal import Decimal
 from typing import Annotated, Any, Literal, Optional, Union
 from uuid import UUID
 
@@ -20,15 +22,19 @@ from hypothesis import strategies as st
 
 from millpond.core.annotations import describe
 from millpond.core.codec import Codec
-from millpond.core.entry import HEAD_SIZE, Unreadable, pack_value
+from millpond.core.entry import HEAD_SIZE, LARGEST_PAYLOAD, Unreadable, pack_value
 from millpond.errors import CodecError, ConfigError
 from tests.support.samples import (
+    NOON,
     ROUND_TRIPS,
     SHOP,
+    Address,
     Colour,
     Foreign,
     Order,
     Owner,
+    Pair,
+    Product,
     Shop,
     User,
 )
@@ -181,6 +187,104 @@ def test_what_would_not_come_back_is_refused_when_it_is_stored(
     assert "type=" in text.rpartition(";")[2]
 
 
+class Admin(User):
+    """A user with more to him, which a reader of users does not know."""
+
+    rights: str = "all"
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value", "part"),
+    [
+        (User, {"id": 1, "name": "secret"}, "a dict would come back as a User"),
+        (User, Admin(1, "secret"), "a Admin would come back as a User"),
+        (User, User(1, "Ada", {"city": "secret"}), "a dict would come back as a Address"),  # pyright: ignore[reportArgumentType]
+        (list[User], [User(1, "Ada"), {"id": 1, "name": "secret"}], "a dict would come back as"),
+        (dict[str, Order], {"a": {"id": 1, "placed": "2025-01-01T00:00:00"}}, "a dict would"),
+        (Product, Product(1, 1.1), "a float would come back as a Decimal"),  # pyright: ignore[reportArgumentType]
+        (Pair, (1, "secret"), "a tuple would come back as a Pair"),
+        (UUID, str(UUID(int=1)), "a str would come back as a UUID"),
+        (dict[UUID, int], {str(UUID(int=1)): 5}, "a str would come back as a UUID"),
+        (set[UUID], {str(UUID(int=1))}, "a str would come back as a UUID"),
+        (datetime, "2025-01-01T00:00:00Z", "a str would come back as a datetime"),
+        (Decimal, 1.1, "a float would come back as a Decimal"),
+        (float, 2**60 + 1, "a int would come back as a float"),
+        (list[int], {1}, "a set would come back as a list"),
+        (dict[str, Any], {"a": {1, 2}}, "a set would come back as a list"),
+        (list[Any], [Address("secret")], "a Address would come back as a dict"),
+        (list[Any], [UUID(int=1)], "a UUID would come back as a str"),
+    ],
+)
+def test_what_would_come_back_as_something_else_is_refused_when_it_is_stored(
+    annotation: Any, value: Any, part: str
+) -> None:
+    with pytest.raises(CodecError) as refused:
+        Codec(annotation).encode(value)
+    assert part in str(refused.value)
+    assert "return exactly that type from the loader" in str(refused.value)
+    assert "secret" not in str(refused.value)
+
+
+class Unlike:
+    def __eq__(self, other: object) -> bool:
+        raise ValueError("secret")
+
+    __hash__ = None  # pyright: ignore[reportAssignmentType]
+
+
+class Odd(msgspec.Struct, eq=False):
+    at: float = math.nan
+
+
+@dataclass(eq=False)
+class Odder(Unlike):
+    odd: Odd
+    odds: tuple[Odd, ...] = ()
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value", "again"),
+    [
+        (float, 5, 5.0),
+        (Sequence[int], (1, 2), [1, 2]),
+        (frozenset[int], {1}, frozenset({1})),
+        (bytes, bytearray(b"a"), b"a"),
+        (Mapping[str, int], OrderedDict[str, int](a=1), {"a": 1}),
+        (datetime, NOON.astimezone(timezone(timedelta(hours=5))), NOON),
+        (str, Colour.RED.value, "red"),
+    ],
+)
+def test_what_comes_back_as_good_as_it_was_is_let_pass(
+    annotation: Any, value: Any, again: Any
+) -> None:
+    codec = Codec(annotation)
+    assert codec.decode(codec.encode(value)) == again
+
+
+def test_values_that_are_unlike_themselves_are_let_pass() -> None:
+    codec = Codec(list[Odder])
+    (again,) = codec.decode(codec.encode([Odder(Odd(), (Odd(1.5),))]))
+    assert math.isnan(again.odd.at)
+    assert again.odds[0].at == 1.5
+
+
+def test_class_that_was_defined_again_is_let_pass() -> None:
+    first = release_struct([("id", int)])
+    second = release_struct([("id", int)])
+    assert Codec(list[first]).encode([second(id=1)])
+
+
+@pytest.mark.parametrize("annotation", [bytes, Any])
+def test_value_too_large_for_a_shared_connection_is_refused(annotation: Any) -> None:
+    codec = Codec(annotation)
+    head = 5  # bytes that MessagePack puts before such a value
+    assert len(codec.encode(bytes(LARGEST_PAYLOAD - head))) == LARGEST_PAYLOAD
+    with pytest.raises(CodecError, match="67108865 bytes cannot be kept") as refused:
+        codec.encode(bytes(LARGEST_PAYLOAD - head + 1))
+    assert "at most 67108864" in str(refused.value)
+    assert "its parts under keys of their own" in str(refused.value)
+
+
 def test_a_value_that_contains_itself_is_refused() -> None:
     loop: list[Any] = []
     loop.append(loop)
@@ -243,7 +347,9 @@ def test_an_exception_of_the_users_class_is_not_quoted() -> None:
         (Owner | int, "RootModel"),
         ("User", "not supported"),
         (5, "not supported"),
-        (User | Order, "not supported"),
+        (User | Order, "each is a Struct with tag=True"),
+        (Product | Order, "more than one dataclass or attrs type"),
+        (str | UUID, "more than one str-like type"),
     ],
 )
 def test_an_annotation_that_cannot_be_decoded_is_refused_at_once(

@@ -116,8 +116,9 @@ def test_foreign_bytes_may_be_replaced_as_long_as_they_are_the_same(
     ("raw", "reason"),
     [
         (changed(VALUE, 3, ord("x")), "unknown kind"),
-        (changed(VALUE, 4, 2), "unknown flags"),
-        (changed(VALUE, 4, 4), "unknown flags"),
+        (changed(VALUE, 4, 2), "no Zstandard frame"),
+        (changed(VALUE, 4, 0x20), "unknown flags"),
+        (changed(VALUE, 4, 4), "cut short in its tags"),
         (changed(VALUE, 4, 1), "a None with something behind it"),
         (changed(LEASE, 4, 1), "unknown flags"),
         (changed(VALUE, 3, ord("l")), "a lease with something behind it"),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from millpond.core.exchange import Exchange, ProtocolError
+from millpond.core.exchange import Exchange, ProtocolError, pack
 from millpond.core.slots import Collector
 from millpond.errors import BackendTimeout, BackendUnavailable, ConfigError, ReplyError
 from tests.support.conversation import NULL, OK, Conversation, bulk, push
@@ -54,6 +54,17 @@ def test_commands_of_one_turn_leave_in_one_write_and_ask_for_it_once(talk: Conve
     talk.call("ECHO", 3)
     assert talk.wakes == 2
     assert (talk.exchange.batches, talk.exchange.sent) == (1, 3)
+
+
+def test_get_of_any_key_is_framed_as_every_other_command(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    talk = Conversation(loop, limit=2000)
+    keys = ["k" * length for length in range(1100)]
+    keys += ["\u00e9" * 512, "\u00e9" * 513, "\U0001f986" * 256, "\U0001f986" * 257]
+    for key in keys:
+        talk.call("GET", key)
+        assert talk.exchange.take(0.0) == pack(("GET", key))
 
 
 def test_replies_split_at_every_byte_reach_their_own_commands(

@@ -21,12 +21,13 @@ from millpond import (
 from millpond.cache.decision import ABSENT, Found, Verdict, barred, dead
 from millpond.cache.flight import START_OVER, Flight, Landed, StartOver
 from millpond.cache.store import Store
+from millpond.cache.versions import Captured
 from millpond.core.codec import Codec
-from millpond.core.entry import new_generation, pack_error, pack_lease, pack_value
+from millpond.core.entry import NO_ERA, new_generation, pack_error, pack_lease, pack_value
 from millpond.core.watch import Watch, Watches
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from millpond.cache.decision import Seen
     from millpond.events import Event
@@ -40,6 +41,7 @@ class Redis:
     """The client as a flight sees it: watches whose reads the test answers."""
 
     pushes = True
+    lane = None
 
     def __init__(self) -> None:
         self.events: list[Event] = []
@@ -57,6 +59,13 @@ class Redis:
         return self.reads[-1]
 
 
+class Known:
+    """Versions that were captured."""
+
+    async def done(self) -> Captured:
+        return Captured(NO_ERA, b"epoch.")
+
+
 class Scripted(Store[int]):
     """A store whose claims and fills the test answers."""
 
@@ -65,10 +74,13 @@ class Scripted(Store[int]):
         super().__init__(
             cast("Any", self.redis),
             CODEC,
+            "n:",
             ttl=60_000,
             version=0,
             policy=CachePolicy(**policy),
         )
+        self.versions.era = NO_ERA
+        self.unchanged = True
         self.claims: list[asyncio.Future[Verdict | None]] = []
         self.seen: list[Seen] = []
         self.fills: list[asyncio.Future[bool]] = []
@@ -84,6 +96,14 @@ class Scripted(Store[int]):
         self.filled.append(entry)
         self.fills.append(asyncio.get_running_loop().create_future())
         return await self.fills[-1]
+
+    def capture(self, tags: Sequence[str], ttl: int | None) -> Any:
+        return Known()
+
+    def confirm(self, captured: Captured, ttl: int) -> asyncio.Future[bool]:
+        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        answer.set_result(self.unchanged)
+        return answer
 
     def release(self, key: str, generation: bytes) -> None:
         self.released.append(generation)

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from millpond.core.exchange import pack
 from millpond.core.wire import Lost, Wire
 from millpond.errors import BackendTimeout, BackendUnavailable
 from tests.support.conversation import text
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
 
 pytestmark = pytest.mark.both_loops
 
@@ -139,3 +145,63 @@ async def test_first_write_and_first_reply_are_told_once() -> None:
         await asyncio.sleep(0)
         scene.wire.data_received(b"+PONG\r\n")
     assert told == ["write", "reply"]
+
+
+async def take_slowly(scene: Scene, size: int, peer: socket.socket, turns: int) -> None:
+    """Read a command of so many bytes in so many pieces, one every third of the timeout."""
+    loop = asyncio.get_running_loop()
+    left, piece = size, -(-size // turns)
+    while left > 0 and not scene.losses:
+        await asyncio.sleep(TIMEOUT / 3)
+        taken = 0
+        while taken < min(piece, left) and not scene.losses:
+            async with asyncio.timeout(1):
+                taken += len(await loop.sock_recv(peer, piece))
+        left -= taken
+
+
+@contextlib.asynccontextmanager
+async def pair() -> AsyncGenerator[tuple[Scene, socket.socket]]:
+    """A wire with a real socket, and the socket's other end."""
+    ours, peer = socket.socketpair()
+    peer.setblocking(False)
+    scene = Scene()
+    await asyncio.get_running_loop().create_connection(lambda: scene.wire, sock=ours)
+    with peer:
+        yield scene, peer
+        await scene.wire.aclose()
+
+
+async def test_server_that_takes_a_large_value_slowly_is_waited_for() -> None:
+    async with pair() as (scene, peer):
+        command = ("SET", "k", "v" * 4_000_000)
+        answer = scene.call(*command)
+        began = time.monotonic()
+        await take_slowly(scene, len(pack(command)), peer, 12)
+        assert time.monotonic() - began > 2 * TIMEOUT
+        assert scene.losses == []
+        peer.send(b"+OK\r\n")
+        assert await answer == b"OK"
+
+
+async def test_server_that_takes_no_more_of_a_large_value_is_condemned_in_one_timeout() -> None:
+    async with pair() as (scene, peer):
+        scene.call("PING")
+        await asyncio.sleep(TIMEOUT / 4)
+        peer.send(b"+PONG\r\n")
+        answer = scene.call("SET", "k", "v" * 4_000_000)
+        began = time.monotonic()
+        with pytest.raises(BackendTimeout):
+            await answer
+        assert TIMEOUT * 0.9 < time.monotonic() - began < TIMEOUT * 1.9
+
+
+async def test_small_commands_that_a_hung_server_never_reads_are_no_sign_of_life() -> None:
+    async with pair() as (scene, _):
+        began = time.monotonic()
+        answer = scene.call("PING")
+        while not answer.done():
+            scene.call("PING").add_done_callback(lambda call: call.exception())
+            await asyncio.sleep(TIMEOUT / 10)
+        assert isinstance(answer.exception(), BackendTimeout)
+        assert time.monotonic() - began < TIMEOUT * 1.9

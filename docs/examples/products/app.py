@@ -53,8 +53,8 @@ async def read_product(product_id: ProductId, products: Products) -> Product:
 async def write_product(product_id: ProductId, product: Product, products: Products) -> Product:
     """Commit, then delete: whoever reads after this returned gets this product, or a later one.
 
-    With Redis out of reach `delete` returns False, and the product is written all the same;
-    once Redis is back, readers may see the old one until its TTL ends.
+    With Redis out of reach `delete` returns False, and the product is written all the same. The
+    delete is sent again once Redis is back; until then other processes may still find the old one.
     """
     async with database.transaction() as transaction:
         await transaction.write(product_id, product)

@@ -7,7 +7,6 @@ The whole protocol lives under the entry's own key, so that each step touches on
 from __future__ import annotations
 
 import asyncio
-import math
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overload
 
@@ -16,14 +15,17 @@ from msgspec.structs import replace
 from millpond.cache.batches import BATCH, batched, gathered
 from millpond.cache.cached import Cached
 from millpond.cache.context import check_mode, mode_of, open_scopes, scopes
-from millpond.cache.decision import Found, Verdict, barred, dead
-from millpond.cache.entry import Entry, read_entry
+from millpond.cache.decision import ABSENT, Found, Verdict, barred, dead
+from millpond.cache.entry import Entry, read_entry, seconds_left
 from millpond.cache.flight import Flight, Landed, StartOver
+from millpond.cache.loaded import Loaded, unwrapped
 from millpond.cache.matching import check_pattern, matching
 from millpond.cache.missing import MISSING, Missing
 from millpond.cache.policy import CachePolicy
 from millpond.cache.reload import reload
-from millpond.cache.store import NO_VALUE, Store, cannot_write
+from millpond.cache.stale import begin_refresh, fallen_back
+from millpond.cache.store import Store, cannot_write
+from millpond.cache.tags import tag_names
 from millpond.cache.template import parse_key
 from millpond.cache.waiting import current, would_deadlock
 from millpond.cache.writing import Writing
@@ -45,7 +47,9 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from millpond.cache.context import CacheMode
+    from millpond.cache.loaded import Loader, NotModified, Revalidate
     from millpond.cache.statistics import CacheStatistics
+    from millpond.cache.store import Looked
     from millpond.core.client import Client
     from millpond.core.keys import Key
 
@@ -127,14 +131,17 @@ class Cache(Generic[T]):
         keyspace = Keyspace(client.prefix, namespace)
         self._head = keyspace.head
         self._key = keyspace.__call__  # bound once: 50 ns a call
+        self._keyspace = keyspace
         self._store = Store[T](
             client,
             codec,
+            keyspace.head,
             ttl=milliseconds(ttl, "ttl"),
             version=version,
             policy=policy or CachePolicy(),
+            tag_names=partial(tag_names, keyspace),
         )
-        self._hit = codec.prefix
+        self._versions = self._store.versions
         self._decode = codec.decode_or_raise
         self._counters = self._store.counters
 
@@ -165,27 +172,32 @@ class Cache(Generic[T]):
             return default
         # A hit is worth every nanosecond: these lines stand here and in `get_or_set`, since a
         # function of their own would cost a tenth of it.
+        versions = self._versions
+        lane: Any = self._client.lane
+        if lane is not versions.lane or versions.turn != lane.batches:
+            versions.ask()
         try:
             raw = await self._client.call("GET", name)
         except BackendError as error:
-            found = self._barred(name, error)
+            self._barred(name, error)
         else:
-            if raw is not None and raw.startswith(self._hit):
-                try:
-                    value = self._decode(raw[HEAD_SIZE:])
-                except Exception as error:  # noqa: BLE001  (a value's own methods run in there)
-                    found = self._undecodable(name, raw, error)
+            if raw is not None:
+                if raw.startswith(versions.hit):
+                    try:
+                        value = self._decode(raw[HEAD_SIZE:])
+                    except Exception as error:  # noqa: BLE001  (a value's own methods run in there)
+                        self._undecodable(name, raw, error)
+                    else:
+                        self._counters.hits += 1
+                        return value
                 else:
-                    self._counters.hits += 1
-                    return value
-            else:
-                found = self._store.judge(name, raw)
-                if found.found is Found.VALUE:  # and no hit: it is None, or has sections
-                    value = self._unload(name, Landed(found.payload))
+                    value = self._fresh(raw)
+                    if value is MISSING:
+                        value, found = await self._read(name, raw)
+                        self._counters.stale += found.stale
                     if value is not MISSING:
                         self._counters.hits += 1
                         return value
-                    found = dead(raw or b"", "")
         self._counters.misses += 1
         return default
 
@@ -211,29 +223,59 @@ class Cache(Generic[T]):
             self._counters.misses += 1
         else:
             self._counters.hits += 1
+            self._counters.stale += entry.stale
         return entry
 
     async def _entry(self, name: str) -> Entry[T] | None:
         if scopes.entered and mode_of(self) not in _READING:
             return None
+        found = await self._found(name)
+        return None if found is None else read_entry(*found)
+
+    async def _found(self, name: str) -> tuple[T, bytes, int] | None:
+        """Read a value, the bytes it was in, and its milliseconds."""
+        self._versions.ask()
         try:
             raw, pttl = await self._client.pipeline([("GET", name), ("PTTL", name)])
         except BackendError as error:
             self._barred(name, error)
             return None
-        found = self._store.judge(name, raw)
-        if found.found is not Found.VALUE:
-            return None
-        value = self._unload(name, Landed(found.payload))
-        return None if value is MISSING else read_entry(value, raw, pttl)
+        value, _ = await self._read(name, raw)
+        return None if value is MISSING else (value, raw, pttl)
+
+    def _fresh(self, raw: bytes) -> T | Missing:
+        """Take out a value that can be stale one day and is not: a hit as quick as a plain one."""
+        payload = self._store.fresh(raw)
+        if payload is None:
+            return MISSING
+        try:
+            return self._decode(payload)
+        except Exception:  # noqa: BLE001  (a value's own methods run in there)
+            return MISSING  # `_read` tells why
+
+    async def _read(
+        self, name: str, raw: bytes | None, looked: Looked | None = None
+    ) -> tuple[T | Missing, Verdict]:
+        """Say what bytes under a key are, the long way, and take the value out of them."""
+        verdict = self._store.judge(name, raw)
+        if verdict.tags:
+            try:
+                verdict = await self._store.settled(verdict, looked)
+            except BackendError as error:
+                return MISSING, self._barred(name, error)
+        if verdict.found is not Found.VALUE:
+            return MISSING, verdict
+        value = self._unload(name, Landed(verdict.payload))
+        return value, dead(raw or b"", "") if value is MISSING else verdict
 
     async def get_or_set_entry(
         self,
         key: Key,
-        loader: Callable[[], Awaitable[T]],
+        loader: Loader[T],
         *,
         ttl: float | timedelta | None = None,
         mode: CacheMode | None = None,
+        revalidate: Revalidate[T] | None = None,
     ) -> Entry[T]:
         """Read a value, or load and store it, and tell its age and its time to live.
 
@@ -242,6 +284,7 @@ class Cache(Generic[T]):
             loader: As for `get_or_set`.
             ttl: As for `get_or_set`.
             mode: As for `get_or_set`.
+            revalidate: As for `get_or_set`.
 
         Returns:
             The entry, as Redis has it after the load. A value that was not stored (deleted
@@ -255,26 +298,37 @@ class Cache(Generic[T]):
         """
         loaded = False
 
-        async def load() -> T:
+        async def load() -> T | Loaded[T]:
             nonlocal loaded
+            value = await loader()
             loaded = True
-            return await loader()
+            return value
 
-        value = await self.get_or_set(key, load, ttl=ttl, mode=mode)
+        async def ask(old: T) -> T | Loaded[T] | NotModified:
+            nonlocal loaded
+            value = await cast("Revalidate[T]", revalidate)(old)
+            loaded = True
+            return value
+
+        value = await self.get_or_set(
+            key, load, ttl=ttl, mode=mode, revalidate=ask if revalidate else None
+        )
         if self._mode(mode) in _READING:
             entry = await self._entry(self._key(key))
             if entry is not None:
-                return replace(entry, source="loader") if loaded else entry
+                return replace(entry, source="loader") if loaded and not entry.stale else entry
         source = "loader" if loaded else "redis"
         return Entry(value=value, age=0.0, ttl=0.0, fresh_for=0.0, stale=False, source=source)
 
     async def get_or_set(
         self,
         key: Key,
-        loader: Callable[[], Awaitable[T]],
+        loader: Loader[T],
         *,
         ttl: float | timedelta | None = None,
+        tags: Collection[Key] = (),
         mode: CacheMode | None = None,
+        revalidate: Revalidate[T] | None = None,
     ) -> T:
         """Read a value, or load and store it; many callers share one load.
 
@@ -285,41 +339,59 @@ class Cache(Generic[T]):
 
         Args:
             key: The value's key.
-            loader: Called without arguments when there is no value. None is a value, too.
+            loader: Called without arguments when there is no value. None is a value, too; `Loaded`
+                is one with a time to live or tags of its own.
             ttl: Seconds or timedelta for this value; None: the cache's.
+            tags: What it is to be deleted by, with `delete_tags`: keys, 50 at most. They are those
+                of the call that loads; a value that is there keeps its own.
             mode: As if in `with cache_mode(mode):`; a scope that disables the cache is stronger.
+            revalidate: Called instead of the loader where a value is there that is past its time,
+                or due for an early refresh, with that value. May return `NOT_MODIFIED`, which keeps
+                it, and its tags, for another TTL.
 
         Returns:
-            The stored value, or the loader's.
+            The stored value, or the loader's. A stale one where the policy allows it: within
+            `stale_while_revalidate`, and within `stale_if_error` if the load fails.
 
         Raises:
-            ConfigError: A key, TTL or mode that cannot be one.
+            ConfigError: A key, TTL, tag or mode that cannot be one.
             LoadTimeout: The loader ran past `load_timeout`.
             LoadDeadlock: This is called inside a loader that the value waits for.
             RemoteLoadError: The loader failed in the process that was being waited for.
             CodecError: The loader's value cannot be encoded as the cache's type.
             BackendUnavailable: Redis is out of reach, with `on_unavailable="raise"`.
             BackendTimeout: The same, where it did not answer.
-            Exception: Whatever the loader raises, to all who share the load.
+            Exception: Whatever the loader raises, to all who share the load and have no stale
+                value to fall back on.
 
         Redis:
             Hit: GET. Miss: GET, EVALSHA claim, EVALSHA fill. Waiting: GET, EVALSHA claim, one
-            tracked read, and one more for each push.
+            tracked read, and one more for each push. With each batch of any of these one GET for
+            the namespace's version, and with a fill one EVALSHA; for each tag the same. A refresh
+            in the background: EVALSHA claim and fill; or EVALSHA defer, if it fails.
         """
         name = self._key(key)
         lifetime = None if ttl is None else self._store.checked(milliseconds(ttl, "ttl"))
+        marks = tag_names(self._keyspace, tags) if tags else ()
         if (mode is not None or (scopes.entered and open_scopes())) and (
             self._mode(mode) != "normal"
         ):
-            return await self._led(key, loader, ttl, mode)
+            return await self._led(key, loader, ttl, mode, marks)
         missed = False
+        versions = self._versions
         while True:
+            lane: Any = self._client.lane
+            if lane is not versions.lane or versions.turn != lane.batches:
+                versions.ask()
+            looked = versions.look(marks) if marks else None
             try:
                 raw = await self._client.call("GET", name)
             except BackendError as error:
                 found = self._barred(name, error)
             else:
-                if raw is not None and raw.startswith(self._hit):
+                if raw is None:
+                    found = ABSENT
+                elif raw.startswith(versions.hit):
                     try:
                         value = self._decode(raw[HEAD_SIZE:])
                     except Exception as error:  # noqa: BLE001  (a value's own methods run in there)
@@ -328,17 +400,26 @@ class Cache(Generic[T]):
                         self._counters.hits += 1
                         return value
                 else:
-                    found = self._store.judge(name, raw)
-                    if found.found is Found.VALUE:  # and no hit: it is None, or has sections
-                        value = self._unload(name, Landed(found.payload))
-                        if value is not MISSING:
-                            self._counters.hits += 1
-                            return value
-                        found = dead(raw or b"", "")
-            if not missed:
-                missed = True
-                self._counters.misses += 1
-            landed = await self._fly(name, loader, lifetime, found)
+                    value, found = self._fresh(raw), ABSENT
+                    if value is MISSING:
+                        value, found = await self._read(name, raw, looked)
+                    if value is not MISSING:
+                        self._counters.hits += 1
+                        if found.soft is not None:
+                            self._counters.stale += found.stale
+                            begin_refresh(
+                                self._store,
+                                name,
+                                loader,
+                                ttl=lifetime,
+                                tags=marks,
+                                verdict=found,
+                                revalidate=revalidate,
+                            )
+                        return value
+            self._counters.misses += not missed
+            missed = True
+            landed = await self._fly(name, loader, lifetime, marks, found, revalidate=revalidate)
             if landed is not None:
                 value = self._unload(name, landed)
                 if value is not MISSING:
@@ -346,7 +427,7 @@ class Cache(Generic[T]):
 
     def cached(
         self, template: str, *, ttl: float | timedelta | None = None, ignore: Collection[str] = ()
-    ) -> Callable[[Callable[P, Coroutine[Any, Any, T]]], Cached[P, T]]:
+    ) -> Callable[[Callable[P, Coroutine[Any, Any, T | Loaded[T]]]], Cached[P, T]]:
         """Keep the results of an async function: `@users.cached("{user_id}")`.
 
         Args:
@@ -371,20 +452,23 @@ class Cache(Generic[T]):
     async def refresh(
         self,
         key: Key,
-        loader: Callable[[], Awaitable[T]],
+        loader: Loader[T],
         *,
         ttl: float | timedelta | None = None,
+        tags: Collection[Key] = (),
     ) -> T:
         """Load a value now and store it over what is there; never a value loaded before.
 
         Calls for one key that begin before a load share it. While it runs, other readers wait for
-        it. Deletes and writes are stronger: what they revoke is not stored. If the loader fails,
-        there is no value any more.
+        it; where the cache keeps stale values they are served the old one, for as long as they
+        would be anyway. Deletes and writes are stronger: what they revoke is not stored. If the
+        loader fails, there is no value any more, except where stale ones are kept.
 
         Args:
             key: The value's key.
             loader: As for `get_or_set`.
             ttl: Seconds or timedelta for this value; None: the cache's.
+            tags: As for `get_or_set`.
 
         Returns:
             The loader's value.
@@ -396,23 +480,25 @@ class Cache(Generic[T]):
             EVALSHA claim, twice where there is a value, and EVALSHA fill. Loads elsewhere are
             waited for first, as by `get_or_set`.
         """
-        return await self._led(key, loader, ttl, "refresh")
+        marks = tag_names(self._keyspace, tags) if tags else ()
+        return await self._led(key, loader, ttl, "refresh", marks)
 
     async def _led(
         self,
         key: Key,
-        loader: Callable[[], Awaitable[T]],
+        loader: Loader[T],
         ttl: float | timedelta | None,
         mode: CacheMode | None,
+        tags: tuple[str, ...],
     ) -> T:
         """Load as a mode wants it."""
         name = self._key(key)
         lifetime = None if ttl is None else self._store.checked(milliseconds(ttl, "ttl"))
         if self._mode(mode) != "refresh":
             self._counters.bypassed += 1
-            return await loader()
+            return unwrapped(name, await loader(), lifetime, self._store).value
         while True:
-            value = self._unload(name, await reload(self._store, name, loader, lifetime))
+            value = self._unload(name, await reload(self._store, name, loader, lifetime, tags))
             if value is not MISSING:
                 return value
 
@@ -445,9 +531,12 @@ class Cache(Generic[T]):
     async def _fly(
         self,
         name: str,
-        loader: Callable[[], Awaitable[T]],
+        loader: Loader[T],
         ttl: int | None,
+        tags: tuple[str, ...],
         verdict: Verdict,
+        *,
+        revalidate: Revalidate[T] | None,
     ) -> Landed[T] | None:
         """Join the key's flight or begin one, and wait for it; None: start over."""
         if verdict.found is Found.ERROR and verdict.visible:
@@ -455,7 +544,15 @@ class Cache(Generic[T]):
         flights = self._store.flights
         flight = flights.get(name)
         if flight is None or not flight.lives:
-            flight = Flight(self._store, name, loader, ttl=ttl, verdict=verdict)
+            flight = Flight(
+                self._store,
+                name,
+                loader,
+                ttl=ttl,
+                verdict=verdict,
+                tags=tags,
+                revalidate=revalidate,
+            )
             landing = flight.join()
             task = self._client.supervisor.start(flight.run(), name=f"millpond load {name}")
             task.add_done_callback(flight.ended)
@@ -465,14 +562,23 @@ class Cache(Generic[T]):
             raise LoadDeadlock(name)
         else:
             landing = flight.join()
+        answer: Awaitable[Landed[T] | StartOver] = landing
+        if verdict.fallback:
+            answer = fallen_back(flight, landing, verdict, self._store.stale_after)
         here = current.get()
         if here is None:
-            return _landed(await landing)
+            return self._landed(await answer)
         here.wait_for(flight)
         try:
-            return _landed(await landing)
+            return self._landed(await answer)
         finally:
             here.waited_for(flight)
+
+    def _landed(self, answer: Landed[T] | StartOver) -> Landed[T] | None:
+        if not isinstance(answer, Landed):
+            return None
+        self._counters.stale += answer.stale
+        return answer
 
     def _unload(self, name: str, landed: Landed[T]) -> T | Missing:
         """Take a caller's own copy from what a flight brought."""
@@ -488,7 +594,14 @@ class Cache(Generic[T]):
 
     # -- writing ----------------------------------------------------------------------------
 
-    async def set(self, key: Key, value: T, *, ttl: float | timedelta | None = None) -> bool:
+    async def set(
+        self,
+        key: Key,
+        value: T,
+        *,
+        ttl: float | timedelta | None = None,
+        tags: Collection[Key] = (),
+    ) -> bool:
         """Store a value over whatever is there: the last writer wins.
 
         Beside a database this is weaker than `delete`: two writers may set in the other order
@@ -498,6 +611,7 @@ class Cache(Generic[T]):
             key: Its key.
             value: The value.
             ttl: Seconds or timedelta for this value; None: the cache's.
+            tags: What it is to be deleted by.
 
         Returns:
             Whether it was stored. It was not if Redis is out of reach or full (and
@@ -505,18 +619,22 @@ class Cache(Generic[T]):
             if the cache is disabled (`cache_mode`).
 
         Raises:
-            ConfigError: A key or TTL that cannot be one.
+            ConfigError: A key, TTL or tag that cannot be one.
             CodecError: The value cannot be encoded as the cache's type.
             BackendUnavailable: Redis is out of reach, with `on_unavailable="raise"`.
             BackendTimeout: The same, where it did not answer.
 
         Redis:
-            EVALSHA store.
+            EVALSHA store, and one for the namespace's version; for each tag one more before.
         """
-        return await self._set([(self._key(key), self._store.encode(value))], ttl)
+        return await self._set([(self._key(key), self._store.encode(value))], ttl, tags)
 
     async def set_many(
-        self, values: Mapping[K, T], *, ttl: float | timedelta | None = None
+        self,
+        values: Mapping[K, T],
+        *,
+        ttl: float | timedelta | None = None,
+        tags: Collection[Key] = (),
     ) -> bool:
         """Store many values over whatever is there, each as `set` does.
 
@@ -526,12 +644,13 @@ class Cache(Generic[T]):
         Args:
             values: By key.
             ttl: Seconds or timedelta for these values; None: the cache's.
+            tags: What they are to be deleted by.
 
         Returns:
             Whether every one was stored; see `set` for why one may not be.
 
         Raises:
-            ConfigError: A key or TTL that cannot be one; nothing was stored.
+            ConfigError: A key, TTL or tag that cannot be one; nothing was stored.
             CodecError: A value cannot be encoded as the cache's type; nothing was stored.
             BackendUnavailable: Redis is out of reach, with `on_unavailable="raise"`.
             BackendTimeout: The same, where it did not answer.
@@ -540,22 +659,23 @@ class Cache(Generic[T]):
             EVALSHA store for each, pipelined, at most 500 at a time.
         """
         encoded = [(self._key(key), self._store.encode(value)) for key, value in values.items()]
-        return await self._set(encoded, ttl)
+        return await self._set(encoded, ttl, tags)
 
     async def _set(
-        self, encoded: list[tuple[str, bytes | None]], ttl: float | timedelta | None
+        self,
+        encoded: list[tuple[str, bytes | None]],
+        ttl: float | timedelta | None,
+        tags: Collection[Key],
     ) -> bool:
         store = self._store
         lifetime = None if ttl is None else store.checked(milliseconds(ttl, "ttl"))
+        marks = tag_names(self._keyspace, tags)
         if self._disabled():
             return False
         stored = True
         try:
             for some in batched(encoded, BATCH):
-                replies = await gathered(
-                    [store.store(name, payload, lifetime) for name, payload in some]
-                )
-                stored = stored and all(replies)
+                stored = await store.put(some, lifetime, marks) and stored
         except BackendError as error:
             if store.raises_when_unavailable or not cannot_write(error):
                 raise
@@ -581,7 +701,7 @@ class Cache(Generic[T]):
             BackendTimeout: The same, where it did not answer.
 
         Redis:
-            EVALSHA touch for each, pipelined, at most 500 at a time.
+            EVALSHA version, then EVALSHA touch for each, pipelined, at most 500 at a time.
         """
         store = self._store
         lifetime = None if ttl is None else store.checked(milliseconds(ttl, "ttl"))
@@ -590,11 +710,13 @@ class Cache(Generic[T]):
             return 0
         there = 0
         try:
+            era = (await store.versions.current((), store.lifetime(b"", lifetime))).era
             for some in batched(names, BATCH):
-                left = await gathered(
-                    [store.touch(name, store.lifetime(b"", lifetime)) for name in some]
+                there += sum(
+                    await gathered(
+                        [store.touch(name, era, store.lifetime(b"", lifetime)) for name in some]
+                    )
                 )
-                there += sum(one != NO_VALUE for one in left)
         except BackendError as error:
             if store.raises_when_unavailable or not cannot_write(error):
                 raise
@@ -615,20 +737,13 @@ class Cache(Generic[T]):
             BackendTimeout: The same, where it did not answer.
 
         Redis:
-            EVALSHA touch.
+            GET and PTTL, in one batch.
         """
         name = self._key(key)
         if self._unused():
             return None
-        try:
-            left = await self._store.touch(name, None)
-        except BackendError as error:
-            if self._store.raises_when_unavailable or not cannot_write(error):
-                raise
-            return None
-        if left == NO_VALUE:
-            return None
-        return math.inf if left < 0 else left / 1000
+        found = await self._found(name)
+        return None if found is None else seconds_left(found[2])
 
     async def delete(self, *keys: Key) -> bool:
         """Remove values, and revoke every load of them that is under way, in any process.
@@ -656,6 +771,104 @@ class Cache(Generic[T]):
         if not names or self._unused():
             return True
         return await self._confirmed(names, self._store.delete(names))
+
+    async def expire(self, *keys: Key) -> bool:
+        """Make values stale now: the next reader is still given the old one, and has it refreshed.
+
+        For writes of which readers may see the old value a moment longer: it spares them the wait
+        that `delete` costs the next of them. Loads and refreshes under way are revoked, as by
+        `delete`, so that nothing read before this call is stored as fresh. Where the cache keeps no
+        stale values (`stale_while_revalidate`, `stale_if_error`) it is `delete`; so it is of what
+        is no value: a lease, an error, and of a write mark.
+
+        Args:
+            keys: Their keys; absent ones are fine.
+
+        Returns:
+            As `delete`: True if Redis acknowledged. What it did not acknowledge is kept and sent
+            again.
+
+        Raises:
+            ConfigError: A key that cannot be one; nothing was expired.
+            InvalidationPending: Redis did not acknowledge, with `on_unconfirmed="raise"`.
+
+        Redis:
+            EVALSHA delete for each key, pipelined; with `expire.lua` in front of it.
+        """
+        names = [self._key(key) for key in keys]
+        if not names or self._unused():
+            return True
+        return await self._confirmed(names, self._store.expire(names))
+
+    async def delete_tags(self, *tags: Key) -> bool:
+        """Remove every value that has one of these tags, in one round trip, however many they are.
+
+        As `delete`: commit before you call it; loads under way store nothing that is worth
+        anything; the command is on its way before the first suspension. No entry is touched: what
+        is worth nothing any more is replaced when it is asked for, or ends with its TTL.
+
+        Args:
+            tags: Keys, as `get_or_set(tags=...)` was given them.
+
+        Returns:
+            Whether Redis acknowledged, as `delete`.
+
+        Raises:
+            ConfigError: A tag that cannot be one; nothing was deleted.
+            InvalidationPending: Redis did not acknowledge, with `on_unconfirmed="raise"`.
+
+        Redis:
+            EVALSHA revoke for the namespace, then for each tag, pipelined.
+        """
+        marks = tag_names(self._keyspace, tags)
+        if not marks or self._unused():
+            return True
+        names = [self._versions.tag_key(mark) for mark in marks]
+        return await self._confirmed(names, self._store.change(self._versions.delete(marks)))
+
+    async def expire_tags(self, *tags: Key) -> bool:
+        """Make every value that has one of these tags stale now, in one round trip.
+
+        As `expire`, and as `delete_tags` in all else: where the cache keeps no stale values the two
+        are the same.
+
+        Args:
+            tags: Keys, as `get_or_set(tags=...)` was given them.
+
+        Returns:
+            Whether Redis acknowledged, as `delete`.
+
+        Raises:
+            ConfigError: A tag that cannot be one; nothing was expired.
+            InvalidationPending: Redis did not acknowledge, with `on_unconfirmed="raise"`.
+
+        Redis:
+            EVALSHA revoke for the namespace, then for each tag, pipelined.
+        """
+        marks = tag_names(self._keyspace, tags)
+        if not marks or self._unused():
+            return True
+        names = [self._versions.tag_key(mark) for mark in marks]
+        return await self._confirmed(names, self._store.change(self._versions.expire(marks)))
+
+    async def clear(self) -> bool:
+        """Remove every value of this namespace, in one round trip, however many they are.
+
+        As `delete_tags`, for all; write marks stay, and so does what `writing` protects.
+
+        Returns:
+            Whether Redis acknowledged, as `delete`.
+
+        Raises:
+            InvalidationPending: Redis did not acknowledge, with `on_unconfirmed="raise"`.
+
+        Redis:
+            EVALSHA revoke.
+        """
+        if self._unused():
+            return True
+        changes = self._versions.new_era()
+        return await self._confirmed(list(changes[0].keys), self._store.change(changes))
 
     async def delete_matching(self, pattern: str) -> int:
         """Remove every value whose key matches a pattern, by walking through all keys.
@@ -711,7 +924,7 @@ class Cache(Generic[T]):
             raise InvalidationPending(tuple(names), reason)
         return not reason
 
-    def writing(self, *keys: Key) -> Writing[T]:
+    def writing(self, *keys: Key, tags: Collection[Key] = ()) -> Writing[T]:
         """Mark keys as being written for as long as a block runs: commit inside it.
 
         `async with users.writing(42) as write:` and, for write-through, `write.set(user)`; of
@@ -726,6 +939,7 @@ class Cache(Generic[T]):
 
         Args:
             keys: Their keys, one at least.
+            tags: What the values that are set are to be deleted by.
 
         Returns:
             The block, for `async with`; it gives a `Write`. Entering raises `BackendUnavailable`
@@ -734,17 +948,22 @@ class Cache(Generic[T]):
             kept and sent again.
 
         Raises:
-            ConfigError: No key, or one that cannot be one.
+            ConfigError: No key, or a key or tag that cannot be one.
 
         Redis:
-            Entering: EVALSHA mark for each key, pipelined. Leaving: EVALSHA leave for each.
-            Every third of `write_timeout`: EVALSHA mark for each.
+            Entering: EVALSHA mark for each key and version for each tag, pipelined. Leaving:
+            EVALSHA leave for each. Every third of `write_timeout`: EVALSHA mark for each.
         """
         names = list(dict.fromkeys(self._key(key) for key in keys))
         if not names:
             raise ConfigError("writing() without keys marks nothing; name the keys that change")
         return Writing(
-            self._store, names, self._key, marks=not self._unused(), stores=not self._disabled()
+            self._store,
+            names,
+            self._key,
+            tags=tag_names(self._keyspace, tags),
+            marks=not self._unused(),
+            stores=not self._disabled(),
         )
 
     # -- the rest ---------------------------------------------------------------------------
@@ -765,7 +984,3 @@ class Cache(Generic[T]):
     def statistics(self) -> CacheStatistics:
         """Counters of this process since the cache was made."""
         return self._counters.frozen(len(self._store.flights))
-
-
-def _landed(answer: Landed[T] | StartOver) -> Landed[T] | None:
-    return answer if isinstance(answer, Landed) else None

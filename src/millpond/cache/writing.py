@@ -22,10 +22,9 @@ they have cannot outlive it. What must stay true, whatever dies or stalls:
 5. A leave that Redis did not confirm may have run or not; both are harmless while the mark stands.
    It might have lapsed before the commit, so a delete is owed, as after any unconfirmed delete.
 
-All that is sent on leaving is sent before the first suspension, and nobody can cancel it. What a
-stored entry must have captured before the body (versions of tags) belongs beside the marks, in
-`Writing.__aenter__`, and goes into the entry in `Write.set`: captured on leaving it would be too
-new, and the value would survive an invalidation that came between the commit and the leave.
+All that is sent on leaving is sent before the first suspension, and nobody can cancel it. The
+versions that a stored entry depends on are read beside the marks: captured on leaving they would be
+too new, and the value would survive an invalidation that came between the commit and the leave.
 """
 
 from __future__ import annotations
@@ -35,6 +34,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from millpond.cache.store import cannot_write
+from millpond.cache.versions import NO_VERSIONS
 from millpond.core.durations import milliseconds
 from millpond.core.entry import new_generation
 from millpond.errors import BackendError, BackendUnavailable, ClosedError, ConfigError
@@ -55,7 +55,7 @@ T = TypeVar("T")
 class Write(Generic[T]):
     """What the block of `writing()` is given: a place for the new values."""
 
-    __slots__ = ("_key", "_names", "_store", "entries")
+    __slots__ = ("_key", "_names", "_store", "captured", "entries")
 
     def __init__(self, store: Store[T], names: list[str], key: Callable[[Key], str]) -> None:
         """Begin without values.
@@ -69,6 +69,7 @@ class Write(Generic[T]):
         self._names = names
         self._key = key
         self.entries: dict[str, tuple[bytes, int]] = {}
+        self.captured = NO_VERSIONS
 
     @overload
     def set(self, value: T, /, *, ttl: float | timedelta | None = None) -> None: ...
@@ -105,7 +106,7 @@ class Write(Generic[T]):
             raise ConfigError("this block writes several keys: write.set(key, value)")
         lifetime = None if ttl is None else self._store.checked(milliseconds(ttl, "ttl"))
         payload = self._store.encode(value)
-        self.entries[name] = self._store.entry(new_generation(), payload, lifetime)
+        self.entries[name] = self._store.entry(new_generation(), payload, lifetime, self.captured)
 
 
 class Writing(Generic[T]):
@@ -118,6 +119,7 @@ class Writing(Generic[T]):
         "_names",
         "_store",
         "_stores",
+        "_tags",
         "_timer",
         "_token",
         "_write",
@@ -129,6 +131,7 @@ class Writing(Generic[T]):
         names: list[str],
         key: Callable[[Key], str],
         *,
+        tags: tuple[str, ...] = (),
         marks: bool = True,
         stores: bool = True,
     ) -> None:
@@ -138,9 +141,11 @@ class Writing(Generic[T]):
             store: What the flights of one cache share.
             names: The Redis keys, all different.
             key: Names a key.
+            tags: What the values are to be deleted by.
             marks: Whether anything is sent at all (`cache_mode("disable")` without a connection).
             stores: Whether values are stored on leaving.
         """
+        self._tags = tags
         self._marks = marks
         self._stores = stores
         self._store = store
@@ -164,10 +169,12 @@ class Writing(Generic[T]):
         if not self._marks:
             return self._write
         self._loop = asyncio.get_running_loop()
+        capture = self._store.capture(self._tags, None)
         marks = [self._store.mark(name, self._token, renewal=False) for name in self._names]
         self._arm()
         try:
             await asyncio.gather(*marks)
+            self._write.captured = await capture.done()
         except BackendError as error:
             self._take_back()
             if not cannot_write(error):

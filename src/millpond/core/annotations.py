@@ -6,6 +6,7 @@ asked here is asked of that tree, so that it cannot disagree with what decoding 
 
 from __future__ import annotations
 
+from dataclasses import fields
 from types import NoneType, UnionType
 from typing import (
     TYPE_CHECKING,
@@ -94,8 +95,9 @@ def custom_types(annotation: Any) -> list[type]:
 def shareable(annotation: Any) -> bool:
     """Whether nobody who holds a decoded value can change it for the others who hold it.
 
-    True for immutable builtins, enums, frozen msgspec structs, and tuples, frozensets, unions and
-    structs of nothing else; False for whatever is not known to be so.
+    True for immutable builtins, enums, frozen msgspec structs, frozen dataclasses and attrs classes
+    that have nothing but their fields, and tuples, frozensets and unions of nothing else; False
+    for whatever is not known to be so.
 
     Args:
         annotation: Any annotation that msgspec resolves.
@@ -103,6 +105,7 @@ def shareable(annotation: Any) -> bool:
     return all(
         isinstance(shape, (*_SCALARS, *_CONTAINERS))
         or (isinstance(shape, shapes.StructType) and _struct_frozen(shape.cls))
+        or (isinstance(shape, shapes.DataclassType) and _class_frozen(shape))
         for shape in _walk(annotation)
     )
 
@@ -111,6 +114,25 @@ def _struct_frozen(cls: type) -> bool:
     """Whether a struct class, or the generic one behind an alias, is frozen."""
     origin: Any = get_origin(cls) or cls
     return bool(origin.__struct_config__.frozen)
+
+
+def _class_frozen(shape: shapes.DataclassType) -> bool:
+    """Whether a dataclass or attrs class is frozen, and all that it holds is seen in its shape.
+
+    Frozen attrs classes are known from attrs 25.4 on. One that makes more of its fields after it
+    is initialized may hold what nobody looked at.
+    """
+    cls: Any = get_origin(shape.cls) or shape.cls
+    if hasattr(cls, "__post_init__") or hasattr(cls, "__attrs_post_init__"):
+        return False
+    attributes = getattr(cls, "__attrs_attrs__", None)
+    if attributes is not None:
+        names = [attribute.name for attribute in attributes]
+        frozen = getattr(getattr(cls, "__attrs_props__", None), "is_frozen", False)
+    else:
+        names = [field.name for field in fields(cls)]
+        frozen = cls.__dataclass_params__.frozen
+    return bool(frozen) and set(names) == {field.name for field in shape.fields}
 
 
 def _walk(annotation: Any) -> Iterator[shapes.Type]:

@@ -88,6 +88,11 @@ class Backend(Protocol):
         """Whether a read must ask for tracking (`CLIENT CACHING YES`) to be told."""
         ...
 
+    @property
+    def run_id(self) -> str:
+        """What the server calls itself until it is restarted; `""` where it does not say."""
+        ...
+
     def watches(self, own: Watches) -> Watches:
         """Choose where changes are announced: the client's own watches, or shared ones."""
         ...
@@ -124,6 +129,12 @@ class WireBackend:
     def tracks(self) -> bool:
         """As the server allows."""
         return self.pushes
+
+    @property
+    def run_id(self) -> str:
+        """As the server said when it was greeted."""
+        greeting = self._link.greeting if self._link is not None else None
+        return "" if greeting is None else greeting.run_id
 
     def watches(self, own: Watches) -> Watches:
         """The client's own: pushes come to this connection."""
@@ -193,6 +204,7 @@ class RedisBackend:
 
     pushes = False
     tracks = False
+    run_id = ""  # whom the client leads to may change without a word
 
     def __init__(self, redis: Redis, settings: Settings) -> None:
         """Remember the client."""
@@ -246,6 +258,7 @@ class MemoryBackend(RedisBackend):
     """fakeredis in this process, on which changes announce themselves."""
 
     pushes = True
+    run_id = "memory"
 
     def __init__(self, server: MemoryServer, settings: Settings) -> None:
         """Remember the server; its client is made anew for each loop."""

@@ -88,14 +88,15 @@ class Bridge:
         self._emptied = emptied
         self._loop = asyncio.get_running_loop()
         self._queue: deque[_Group] = deque()
-        self._running = False
+        self._pump_task: asyncio.Task[None] | None = None  # the only one that runs pipelines
+        self._piped = 0
         self.batches = 0
         self.commands = 0
 
     @property
     def in_flight(self) -> int:
-        """How many commands have not been handed to a pipeline yet."""
-        return sum(len(slots) for _, slots in self._queue)
+        """How many commands wait for a reply, or for their turn."""
+        return self._piped + sum(len(slots) for _, slots in self._queue)
 
     def call(self, args: tuple[Arg, ...]) -> asyncio.Future[Any]:
         """Queue one command."""
@@ -110,30 +111,27 @@ class Bridge:
         for args in commands:
             pack(args)  # the same arguments are refused on every way to Redis
         self._queue.append((tuple(commands), slots))
-        if not self._running:
-            self._running = True
+        if self._pump_task is None:
             try:
-                pump = self._supervisor.start(self._pump(), name="millpond bridge")
+                self._pump_task = self._supervisor.start(self._pump(), name="millpond bridge")
             except ClosedError:
-                self._running = False
                 self._queue.clear()
                 raise
-            pump.add_done_callback(self._pumped)
+            self._pump_task.add_done_callback(self._pumped)
 
     async def _pump(self) -> None:
-        try:
-            while self._queue:
-                groups = list(self._queue)
-                self._queue.clear()
-                await self._run(groups)
-        finally:
-            self._running = False
+        while self._queue:
+            groups = list(self._queue)
+            self._queue.clear()
+            await self._run(groups)
+        # In the same turn in which the queue was found empty: who calls next starts another.
+        self._pump_task = None
 
     def _pumped(self, pump: asyncio.Task[None]) -> None:
         """Fail what is left, if the pump was cancelled, perhaps before its first step."""
         if not pump.cancelled() and pump.exception() is None:
             return
-        self._running = False
+        self._pump_task = None
         for _, slots in self._queue:
             _fail(slots, BackendUnavailable("the client was closed, or failed; nothing was sent"))
         self._queue.clear()
@@ -143,6 +141,7 @@ class Bridge:
         slots = [slot for _, places in groups for slot in places]
         self.batches += 1
         self.commands += len(commands)
+        self._piped = len(slots)
         pipeline: Any = Pipeline(self._pool, {}, False, None)
         for name, *rest in commands:
             # Text is encoded here: the client may have been given another encoding.
@@ -161,6 +160,8 @@ class Bridge:
             raise
         else:
             self._answer(commands, slots, replies)
+        finally:
+            self._piped = 0
 
     def _answer(
         self, commands: list[tuple[Arg, ...]], slots: list[Slot], replies: list[Any]

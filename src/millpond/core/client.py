@@ -31,7 +31,7 @@ from millpond.core.opening import (
     backend_for,
     from_environment,
 )
-from millpond.core.slots import Collector, Retry, first_error, settle
+from millpond.core.slots import Collector, Retry, Told, first_error, settle
 from millpond.core.supervisor import Supervisor
 from millpond.core.watch import Watch, Watches
 from millpond.errors import BackendError, ClosedError, ConfigError, ReplyError
@@ -85,7 +85,7 @@ class Client:
         self._hooks: tuple[Hook, ...] = (log_events,) if hooks is None else tuple(hooks)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing: asyncio.Future[None] | None = None
-        self._lane: Lane | None = None
+        self.lane: Lane | None = None
         self._own_watches = Watches()
         self._watches = self._own_watches
         self._supervisor = Supervisor()
@@ -252,7 +252,7 @@ class Client:
         try:
             await self._supervisor.aclose()
         finally:
-            self._lane = None  # from here on nobody would be answered
+            self.lane = None  # from here on nobody would be answered
             self._journal.disconnected()
             vars(self).pop("call", None)
             try:
@@ -266,7 +266,7 @@ class Client:
     def _use(self, lane: Lane) -> None:
         if self._loop is None:
             return
-        self._lane = lane
+        self.lane = lane
         if isinstance(lane, Exchange):
             # The hottest path: an exchange's own function stands in for the method, which would
             # add a frame and a copy of the arguments to every command. It checks the loop itself.
@@ -285,7 +285,7 @@ class Client:
         self._backend = Inherited(self._backend)
 
     def _detach(self) -> None:
-        self._loop, self._lane, self._closing = None, None, None
+        self._loop, self.lane, self._closing = None, None, None
         vars(self).pop("call", None)
 
     # -- commands ---------------------------------------------------------------------------
@@ -311,9 +311,9 @@ class Client:
             BackendUnavailable: From the future: no connection, or it was lost.
             BackendTimeout: From the future: no answer; whether the command ran is unknown.
         """
-        if self._lane is None:
+        if self.lane is None:
             self._misused()
-        return self._lane.call(args)
+        return self.lane.call(args)
 
     def pipeline(
         self,
@@ -363,26 +363,36 @@ class Client:
         return future
 
     def run(
-        self, script: Script, *, keys: Sequence[str] = (), args: Sequence[Arg] = ()
+        self,
+        script: Script,
+        *,
+        keys: Sequence[str] = (),
+        args: Sequence[Arg] = (),
+        tell: Callable[[Any], None] | None = None,
     ) -> asyncio.Future[Any]:
         """Run a Lua script: by its digest, and by its source where Redis does not know it.
+
+        Where it does not, what was called after this and before the answer has run before it:
+        await the future where the order matters.
 
         Args:
             script: The script.
             keys: Every key it touches; on a Cluster they share a slot.
             args: Its other arguments.
+            tell: Called with the reply in the connection's callback, in the order of replies.
 
         Returns:
             A future of what the script returns; errors as for `call`.
         """
         loop, lane = self._bound()
         future = loop.create_future()
+        slot = future if tell is None else Told(future, tell)
         tail = (len(keys), *keys, *args)
 
         def again() -> None:  # on the connection that said so, whatever calls use by now
-            lane.group([("EVAL", script.source, *tail)], (future,))
+            lane.group([("EVAL", script.source, *tail)], (slot,))
 
-        lane.group([("EVALSHA", script.sha, *tail)], (Retry(future, again),))
+        lane.group([("EVALSHA", script.sha, *tail)], (Retry(slot, again),))
         return future
 
     def invalidate(self, invalidations: Sequence[Invalidation]) -> asyncio.Future[str]:
@@ -428,6 +438,11 @@ class Client:
     def pushes(self) -> bool:
         """Whether changes of watched keys are pushed; otherwise watching polls."""
         return self._backend.pushes
+
+    @property
+    def run_id(self) -> str:
+        """What the server calls itself until it is restarted; `""` where it does not say."""
+        return self._backend.run_id
 
     def read_tracked(self, key: str) -> asyncio.Future[tuple[bytes | None, float | None]]:
         """Read a key and its remaining seconds, and have its next change announced.
@@ -505,9 +520,9 @@ class Client:
         return self._backend
 
     def _bound(self) -> tuple[asyncio.AbstractEventLoop, Lane]:
-        if self._loop is None or self._lane is None:
+        if self._loop is None or self.lane is None:
             self._misused()
-        return self._loop, self._lane  # that the loop is the running one, the lane checks
+        return self._loop, self.lane  # that the loop is the running one, the lane checks
 
     def _misused(self) -> NoReturn:
         if isinstance(self._backend, Inherited):

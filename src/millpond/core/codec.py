@@ -12,7 +12,8 @@ fits (a field without a default, another type) is `Unreadable`: a miss, and stor
 
 Encoding reads back what it wrote. Neither msgspec nor a dataclass checks its fields when it is
 made, so `User(id="42")` from a careless query would be stored happily and be a miss forever; here
-it is a `CodecError` that names the field. A fill thereby costs what one more hit would.
+it is a `CodecError` that names the field. A fill thereby costs what one more hit would. It is also
+compared with what was written (`roundtrip.py`): decoding would make a `User` of a dict.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 
 from millpond.core.annotations import custom_types, describe, shareable
-from millpond.core.entry import IS_NONE, NO_ERA, Unreadable, hit_prefix
+from millpond.core.entry import IS_NONE, LARGEST_PAYLOAD, NO_ERA, Unreadable, hit_prefix
+from millpond.core.roundtrip import misread, unplain
 from millpond.errors import CodecError, ConfigError
 
 if TYPE_CHECKING:
@@ -88,7 +90,8 @@ class Codec:
             raise ConfigError(
                 f"type={self.name} cannot be decoded: {error}; use msgspec Structs, dataclasses, "
                 "attrs classes, TypedDicts, pydantic models and builtin types, defined before "
-                "this line (a union of pydantic models goes into a RootModel)"
+                "this line (in a union of classes each is a Struct with tag=True; a union of "
+                "pydantic models goes into a RootModel)"
             ) from error
         self.version = version
         self.fingerprint = zlib.crc32(f"{_NAME} {self.name}".encode())
@@ -106,19 +109,33 @@ class Codec:
             value: Of the annotated type; None is the caller's, by a flag in the header.
 
         Raises:
-            CodecError: The value cannot be encoded, or would not be read back as what it is. The
-                message names its type, the cache's and the fix, never the value.
+            CodecError: The value cannot be encoded, would not be read back as what it is, or takes
+                more than `LARGEST_PAYLOAD` bytes. The message names its type, the cache's and the
+                fix, never the value.
         """
         try:
             payload = self._encode(value)
-            again = self.decode_or_raise(payload)
-            changed = self._plain and again != value and _unplain(value)
+            size = len(payload)
+            again = self.decode_or_raise(payload) if size <= LARGEST_PAYLOAD else value
+            lost = self._lost(value, again)
         except Exception as error:  # a value's own methods run in there
             raise CodecError(self._refusal(value, _reason(error))) from error
-        if changed:
-            reason = f"a {changed} inside would not come back as one"
-            raise CodecError(self._refusal(value, reason))
+        if size > LARGEST_PAYLOAD:
+            raise CodecError(
+                f"a value of {size} bytes cannot be kept in a cache of type={self.name}: at most "
+                f"{LARGEST_PAYLOAD} are, for it would hold up everybody else on the connection; "
+                "keep its parts under keys of their own, or where it lies instead of it"
+            )
+        if lost:
+            raise CodecError(self._refusal(value, lost))
         return payload
+
+    def _lost(self, value: object, again: object) -> str:
+        """Say what of a value does not come back, if something does not."""
+        if not self._plain:
+            return misread(value, again)
+        found = unplain(value) if again != value else ""
+        return found and f"a {found} inside would not come back as one"
 
     def decode(self, payload: bytes) -> Any:
         """Return the value.
@@ -214,25 +231,3 @@ def _reason(error: Exception) -> str:
     if isinstance(error, _ModelError | TypeError | OverflowError | RecursionError):
         return str(error)[:200]
     return f"{type(error).__name__} was raised"
-
-
-def _unplain(value: object) -> str:
-    """Return the name of the first type inside that plain MessagePack does not bring back.
-
-    Only asked when a value came back unequal; there may be none, for NaN is unlike itself.
-    """
-    waiting: list[object] = [value]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, dict):
-            known = cast("dict[object, object]", value)
-            waiting.extend(known.values())
-            waiting.extend(  # where it is a key, a tuple does come back
-                list(cast("tuple[object, ...]", key)) if isinstance(key, tuple) else key
-                for key in known
-            )
-        elif isinstance(value, list):
-            waiting.extend(cast("list[object]", value))
-        elif not isinstance(value, str | int | float | bytes | bytearray | None):
-            return type(value).__qualname__
-    return ""

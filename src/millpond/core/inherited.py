@@ -33,6 +33,7 @@ class Inherited:
 
     pushes = False
     tracks = False
+    run_id = ""
 
     def __init__(self, backend: Backend) -> None:
         """Keep the parent's backend alive."""

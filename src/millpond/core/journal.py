@@ -55,22 +55,26 @@ class First(NamedTuple):
     """
 
     script: Script
-    args: tuple[str | bytes | int, ...] = ()
+    args: tuple[str | bytes | int | Callable[[], bytes], ...] = ()
     told: Callable[[str, Any], None] | None = None
 
 
 class Invalidation(NamedTuple):
-    """One thing to forget: a script that is harmless when run twice, or late."""
+    """One thing to forget: a script that is harmless when run twice, or late.
+
+    An argument that is a function is called whenever the script is sent, for bytes that must never
+    be sent twice: a version put back by a late replay would bring back what was stored under it.
+    """
 
     script: Script
     keys: tuple[str, ...]
-    args: tuple[str | bytes | int, ...] = ()
+    args: tuple[str | bytes | int | Callable[[], bytes], ...] = ()
     first: First | None = None
 
     @property
-    def subject(self) -> tuple[str, ...]:
+    def subject(self) -> tuple[object, ...]:
         """What a newer one replaces."""
-        return (self.script.sha, *self.keys)
+        return (self.script.sha, *self.keys, *[arg for arg in self.args if not callable(arg)])
 
 
 class Journal:
@@ -85,7 +89,7 @@ class Journal:
         """
         self._emit = emit
         self._most = most
-        self._pending: dict[tuple[str, ...], tuple[int, Invalidation]] = {}
+        self._pending: dict[tuple[object, ...], tuple[int, Invalidation]] = {}
         self._latest: deque[tuple[float, int, Invalidation]] = deque(maxlen=most)
         self._count = 0
         self._lane: Lane | None = None
@@ -272,7 +276,7 @@ class _Delivery:
 
     def _parts(self) -> tuple[Script, tuple[str, ...], tuple[Arg, ...]]:
         said, keys = self._first or self._invalidation, self._invalidation.keys
-        return said.script, keys, said.args
+        return said.script, keys, tuple([arg() if callable(arg) else arg for arg in said.args])
 
     def done(self) -> bool:
         """Never: it goes out whoever has lost interest."""

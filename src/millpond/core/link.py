@@ -24,7 +24,7 @@ from millpond.core.exchange import pack
 from millpond.core.handshake import Greeting, greet
 from millpond.core.loops import stay_on
 from millpond.core.wire import Lost, Wire
-from millpond.errors import BackendError, BackendUnavailable, ConfigError
+from millpond.errors import BackendError, BackendUnavailable, ConfigError, ReplyError
 from millpond.events import ServerLimited, WireDown, WireUp
 
 if TYPE_CHECKING:
@@ -36,15 +36,24 @@ if TYPE_CHECKING:
     from millpond.core.supervisor import Supervisor
     from millpond.events import Event
 
-__all__ = ["Lane", "Link", "Refusing"]
+__all__ = ["Lane", "Link", "Refusing", "keep_alive"]
 
 _FIRST_DELAY = 0.02  # seconds; a restart on the same machine takes about this long
 _LONGEST_DELAY = 2.0  # seconds; how late a recovery may be noticed
+# A peer that vanished is given up after a minute: 30 s of silence, then three questions.
+_KEEP_ALIVE = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))  # seconds, times
 _SUSTAINED = 1.0  # seconds of answers after which an outage counts as over
 
 
 class Lane(Protocol):
-    """Where calls go: an exchange, or something that refuses."""
+    """Where calls go: an exchange, or something that refuses.
+
+    Attributes:
+        batches: How many have been sent. While it is the same number, what is called leaves
+            together with what was called before.
+    """
+
+    batches: int
 
     def call(self, args: tuple[Arg, ...]) -> asyncio.Future[Any]:
         """Queue one command."""
@@ -57,6 +66,8 @@ class Lane(Protocol):
 
 class Refusing:
     """A lane on which every call fails at once."""
+
+    batches = 0
 
     def __init__(self, loop: asyncio.AbstractEventLoop, error: Callable[[], Exception]) -> None:
         """Fail with what `error` makes."""
@@ -78,6 +89,15 @@ class Refusing:
         for slot in slots:
             if not slot.done():
                 slot.set_exception(self._error())
+
+
+def keep_alive(held: socket.socket) -> None:
+    """Have the kernel ask a silent peer; its own defaults take two hours to notice."""
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in _KEEP_ALIVE:
+        number = getattr(socket, option, None)  # macOS has other names for some
+        if number is not None:
+            held.setsockopt(socket.IPPROTO_TCP, number, value)
 
 
 class Link:
@@ -219,11 +239,14 @@ class Link:
                     limited=self._limited,
                 )
         except (BackendError, ConfigError) as error:
+            lost, answered = wire.lost, isinstance(error, ReplyError | ConfigError)
             wire.drop()
-            return error
+            if lost is None or answered or wire.exchange.distress is not None:
+                return error  # in the server's own words
+            return BackendUnavailable(self._doubt(lost.reason))
         except TimeoutError:
             wire.drop()
-            return BackendUnavailable(f"no answer within {self._connect_timeout:g} s")
+            return BackendUnavailable(self._doubt(f"no answer within {self._connect_timeout:g} s"))
         except OSError as error:
             wire.drop()
             return error
@@ -235,6 +258,14 @@ class Link:
         self._up(wire, greeting, trial=trial)
         return None
 
+    def _doubt(self, reason: str) -> str:
+        """Add what may be wrong where somebody listens and does not answer as Redis would."""
+        if self._address.tls is not None:
+            return f"{reason} (rediss:// needs a port that speaks TLS)"
+        if self.greeting is None:  # it never was a Redis
+            return f"{reason} (is it Redis that listens there? if it speaks TLS: rediss://)"
+        return reason
+
     async def _connect(self, wire: Wire) -> None:
         address = self._address
         context = address.ssl_context()
@@ -245,8 +276,7 @@ class Link:
                 lambda: wire, address.host, address.port, ssl=context
             )
             # A peer that vanished without a word is noticed even when nobody asks for anything.
-            held: socket.socket = transport.get_extra_info("socket")
-            held.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            keep_alive(transport.get_extra_info("socket"))
 
     def _up(self, wire: Wire, greeting: Greeting, *, trial: bool) -> None:
         self._wire = wire

@@ -6,12 +6,20 @@ import asyncio
 
 from millpond.errors import ConfigError
 
-__all__ = ["ANOTHER_LOOP", "running_loop", "stay_on"]
+__all__ = ["ANOTHER_LOOP", "current_loop", "running_loop", "stay_on"]
 
 ANOTHER_LOOP = (
     "this client is open on another event loop; make a client for each loop, "
     "or close it there first"
 )
+
+
+def current_loop() -> asyncio.AbstractEventLoop | None:
+    """Return the loop that runs in this thread, if one does."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def running_loop() -> asyncio.AbstractEventLoop:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-__all__ = ["Collector", "Retry", "Shared", "Slot", "settle"]
+__all__ = ["Collector", "Retry", "Shared", "Slot", "Told", "settle"]
 
 
 class Slot(Protocol):
@@ -34,7 +34,7 @@ class Slot(Protocol):
         ...
 
 
-def settle(future: asyncio.Future[Any], reply: Any) -> None:
+def settle(future: Slot, reply: Any) -> None:
     """Give a future its reply, unless its caller has gone."""
     if not future.done():
         if isinstance(reply, BaseException):
@@ -109,12 +109,36 @@ class Collector:
         self.set_result(exception)
 
 
+class Told:
+    """A future's place in the queue, whose reply is told in its turn, before any task wakes."""
+
+    __slots__ = ("_future", "_tell")
+
+    def __init__(self, future: asyncio.Future[Any], tell: Callable[[Any], None]) -> None:
+        """Call `tell` with a reply that is no error, then resolve `future`."""
+        self._future = future
+        self._tell = tell
+
+    def done(self) -> bool:
+        """Tell whether the caller has gone."""
+        return self._future.done()
+
+    def set_result(self, result: Any, /) -> None:
+        """Tell, and resolve."""
+        self._tell(result)
+        self._future.set_result(result)
+
+    def set_exception(self, exception: BaseException, /) -> None:
+        """Pass on an error."""
+        self._future.set_exception(exception)
+
+
 class Retry:
     """An EVALSHA that is followed by an EVAL if, and only if, the server has run nothing."""
 
     __slots__ = ("_again", "_future")
 
-    def __init__(self, future: asyncio.Future[Any], again: Callable[[], None]) -> None:
+    def __init__(self, future: Slot, again: Callable[[], None]) -> None:
         """Resolve `future`, or call `again` on NOSCRIPT."""
         self._future = future
         self._again = again

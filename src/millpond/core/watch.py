@@ -22,8 +22,11 @@ from __future__ import annotations
 
 import asyncio
 import random
+from contextlib import suppress
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol, Self, cast
 
+from millpond.core.loops import current_loop
 from millpond.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -56,12 +59,17 @@ class Reader(Protocol):
 
 
 class Watches:
-    """Who waits for which key."""
+    """Who waits for which key.
 
-    __slots__ = ("_waiting",)
+    Those of a `memory://name` are shared by threads. Without the lock: A takes the last watch of a
+    key out of its set; B adds one to that set; A removes the set, and B's watch with it.
+    """
+
+    __slots__ = ("_coming_and_going", "_waiting")
 
     def __init__(self) -> None:
         """Start with nobody."""
+        self._coming_and_going = Lock()
         self._waiting: dict[bytes, set[Watch]] = {}
 
     def __len__(self) -> int:
@@ -74,15 +82,17 @@ class Watches:
 
     def add(self, key: bytes, watch: Watch) -> None:
         """Register a watcher."""
-        self._waiting.setdefault(key, set()).add(watch)
+        with self._coming_and_going:
+            self._waiting.setdefault(key, set()).add(watch)
 
     def remove(self, key: bytes, watch: Watch) -> None:
         """Forget a watcher."""
-        waiting = self._waiting.get(key)
-        if waiting is not None:
-            waiting.discard(watch)
-            if not waiting:
-                del self._waiting[key]
+        with self._coming_and_going:
+            waiting = self._waiting.get(key)
+            if waiting is not None:
+                waiting.discard(watch)
+                if not waiting:
+                    del self._waiting[key]
 
     def pushed(self, push: list[Any]) -> None:
         """Take a push of the server: wake the watchers of its keys, or of all on a null."""
@@ -96,13 +106,13 @@ class Watches:
     def wake(self, keys: Iterable[bytes]) -> None:
         """Wake the watchers of these keys."""
         for key in keys:
-            for watch in self._waiting.get(key, ()):
+            for watch in tuple(self._waiting.get(key, ())):  # other threads' come and go meanwhile
                 watch.fire()
 
     def wake_all(self) -> None:
         """Wake everybody: a push may have been missed."""
-        for waiting in self._waiting.values():
-            for watch in waiting:
+        for waiting in tuple(self._waiting.values()):
+            for watch in tuple(waiting):
                 watch.fire()
 
 
@@ -188,11 +198,20 @@ class Watch:
         self._reader.watches.remove(self._name, self)
 
     def fire(self) -> None:
-        """Note that the key may have changed; called by the connection."""
-        self._fired = True
+        """Note that the key may have changed; called by the connection.
+
+        On a shared `memory://name` the caller may be another thread, whose loop is not the
+        waiter's: a result set from there would be found when that loop next wakes by itself.
+        """
+        self._fired = True  # before the waiter is looked for: see `_woken`
         waiter = self._waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(True)
+        if waiter is None:
+            return
+        if current_loop() is waiter.get_loop():
+            _answer(waiter, True)
+        else:
+            with suppress(RuntimeError):  # that loop has ended, and with it whoever waited
+                waiter.get_loop().call_soon_threadsafe(_answer, waiter, True)
 
     async def changed(self, timeout: float | None = None, *, since: bytes | None = _VALUE) -> bool:
         """Wait until the key's bytes differ from `value`, and read them.
@@ -267,7 +286,10 @@ class Watch:
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[bool] = loop.create_future()
         self._waiter = waiter
-        timer = None if seconds is None else loop.call_later(seconds, _give_up, waiter)
+        if self._fired:  # by another thread, which found no waiter yet
+            self._waiter = None
+            return True
+        timer = None if seconds is None else loop.call_later(seconds, _answer, waiter, False)
         try:
             return await waiter
         finally:
@@ -276,6 +298,6 @@ class Watch:
                 timer.cancel()
 
 
-def _give_up(waiter: asyncio.Future[bool]) -> None:
+def _answer(waiter: asyncio.Future[bool], woken: bool, /) -> None:
     if not waiter.done():
-        waiter.set_result(False)
+        waiter.set_result(woken)

@@ -6,9 +6,11 @@ What must stay true:
 2. The wire is declared dead only when the oldest unanswered command is older than the timeout
    *and* no byte has arrived for as long, and only after the socket has been read dry since.
    A loop that stalled finds its timer due while a thousand replies wait in the socket; it must
-   read them before it judges.
+   read them before it judges. And a server that is still taking a large value, over a slow
+   road, cannot have answered: while what is queued here shrinks, it is not silent.
 3. There is one timer for the wire, not one for each command. It re-arms itself for the moment
-   at which the oldest command would become overdue, and sleeps when nothing is in flight.
+   at which the oldest command would become overdue (and half the timeout before, to see whether
+   the socket is full), and sleeps when nothing is in flight.
 4. Whatever ends the wire ends it once: every slot fails, and `on_lost` is called in the same
    turn, so that no later call can be queued where nobody would answer it.
 """
@@ -89,7 +91,11 @@ class Wire(asyncio.Protocol):
         self._paused = False
         self._biting = False
         self._ended = False
+        self.lost: Lost | None = None
         self._gone: asyncio.Future[None] = loop.create_future()
+        self._given = 0  # bytes
+        self._stuck: int | None = None  # bytes that the socket had taken, seen full
+        self._taking = 0.0  # when it was last found to have taken more
         self.last_byte = 0.0
         self.reads = 0
         self.exchange = Exchange(
@@ -179,9 +185,10 @@ class Wire(asyncio.Protocol):
         data = self.exchange.take(now)
         if not data:
             return
+        self._given += len(data)
         self._transport.write(data)
         if self._timer is None:
-            self._timer = self._loop.call_at(now + self._timeout, self._look)
+            self._timer = self._loop.call_at(now + self._timeout / 2, self._look)
         if self.on_first_write is not None:
             told, self.on_first_write = self.on_first_write, None
             told()
@@ -192,7 +199,7 @@ class Wire(asyncio.Protocol):
         oldest = self.exchange.oldest()
         if oldest is None:
             return None
-        return max(oldest, self.last_byte) + self._timeout
+        return max(oldest, self.last_byte, self._taking) + self._timeout
 
     def _look(self) -> None:
         """Judge the oldest command, or sleep until it may be overdue."""
@@ -200,11 +207,35 @@ class Wire(asyncio.Protocol):
         due = self._overdue_at()
         if due is None:
             return
-        if self._loop.time() < due:
-            self._timer = self._loop.call_at(due, self._look)
+        now, half = self._loop.time(), due - self._timeout / 2
+        if now < due:
+            early = now < half
+            if early:
+                self._stuck = None
+            elif self._stuck is None and self._paused:  # once: uvloop's clock may wake us twice
+                self._stuck = self._taken()
+            self._timer = self._loop.call_at(half if early else due, self._look)
+            return
+        if self._took():
+            self._taking, self._stuck = now, None
+            self._timer = self._loop.call_at(now + self._timeout / 2, self._look)
             return
         self._timer = self._loop.call_later(self._timeout, self._look)  # kept while we verify
         self._loop.call_soon(self._verify, self.reads, _DRY_TURNS)
+
+    def _taken(self) -> int:
+        waiting = self._transport.get_write_buffer_size() if self._transport is not None else 0
+        return self._given - waiting
+
+    def _took(self) -> bool:
+        """Tell whether the socket, seen full, has taken more since; to be seen, if not looked at.
+
+        Only a full one is asked: one that has room takes whatever is written, by itself, though
+        nobody reads at its other end.
+        """
+        if self._stuck is None:
+            return self._paused
+        return self._taken() > self._stuck
 
     def _verify(self, reads: int, turns: int) -> None:
         """Let the loop read the socket for some turns; any byte acquits the server."""
@@ -249,6 +280,7 @@ class Wire(asyncio.Protocol):
         if self._ended:
             return False
         self._ended = True
+        self.lost = lost
         with contextlib.suppress(ProtocolError):
             self.exchange.feed(b"")  # what has arrived was answered
         if self._timer is not None:

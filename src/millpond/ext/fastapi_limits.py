@@ -6,12 +6,12 @@ import inspect
 from typing import TYPE_CHECKING, Any, cast
 
 from fastapi import FastAPI, HTTPException, routing
-from starlette.requests import Request  # noqa: TC002  (FastAPI reads the annotations)
+from starlette.requests import HTTPConnection, Request  # noqa: TC002  (FastAPI reads them)
 from starlette.responses import JSONResponse, Response
 
 from millpond.errors import ConfigError, LimitExceeded
 from millpond.ext.addresses import client_address
-from millpond.limit.limiter import Limiter
+from millpond.limit.limiter import Limiter, check_cost
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fastapi.dependencies.models import Dependant
 
     from millpond.core.keys import Key
+    from millpond.limit.concurrency import Full
     from millpond.limit.decision import Decision
 
 __all__ = ["TooManyRequests", "describe_limits", "limit"]
@@ -26,6 +27,7 @@ __all__ = ["TooManyRequests", "describe_limits", "limit"]
 _TYPE = "https://iana.org/assignments/http-problem-types#quota-exceeded"
 _TITLE = "Request cannot be satisfied as assigned quota has been exceeded"
 _MARK = "__millpond_limit__"
+_LEFT = b"x-ratelimit-remaining"
 
 
 class TooManyRequests(HTTPException):
@@ -37,82 +39,106 @@ class TooManyRequests(HTTPException):
 
     def __init__(self, decision: Decision, *, legacy: bool = False) -> None:
         """Prepare status, text and headers."""
-        wait = decision.retry_after
-        text = "never" if wait is None else f"again in {wait:.3f} seconds"
-        super().__init__(
-            429, f"Too many requests: try {text}.", headers=decision.headers(legacy=legacy)
-        )
+        super().__init__(429, _said(decision), headers=decision.headers(legacy=legacy))
         self.decision = decision
 
 
 def limit(
-    limiter: Limiter | Callable[[Request], Limiter],
+    limiter: Limiter | Callable[[Request], Limiter | Awaitable[Limiter]],
     *,
     key: Callable[[Request], Key | Awaitable[Key]] | None = None,
     cost: int | Callable[[Request], int | Awaitable[int]] = 1,
     skip_when: Callable[[Request], bool | Awaitable[bool]] | None = None,
     per_route: bool = False,
     legacy_headers: bool = False,
-) -> Callable[[Request, Response], Coroutine[Any, Any, Decision | None]]:
+) -> Callable[[HTTPConnection, Response], Coroutine[Any, Any, Decision | None]]:
     """Make a dependency that hits a limiter, and answers 429 when it denies.
 
     `dependencies=[Depends(limit(per_minute))]` of a route, a router or the application; or, where
     the handler wants to know, `decision: Annotated[Decision | None, Depends(...)]`. What is
     admitted carries the `RateLimit` headers too, unless the handler returns a `Response` of its
-    own. `install(app, client)` makes the body RFC 9457 and puts the 429 into the schema; without
-    it the body is FastAPI's usual `{"detail": ...}`.
+    own or raises. `install(app, client)` makes the body RFC 9457 and puts the 429 into the schema;
+    without it the body is FastAPI's usual `{"detail": ...}`.
+
+    WebSocket routes are limited as well, where they are opened: the functions then get the
+    WebSocket for a request.
 
     Args:
-        limiter: The limiter, or a function that chooses one for the request, such as by tier.
-        key: A function of the request, awaited if need be. Default: the address of the
+        limiter: The limiter, or a function that chooses one for the request, such as by tier;
+            awaited if need be, as are the others.
+        key: A function of the request. Default: the address of the
             connection; behind proxies `client_address(trusted_hops=...)`.
         cost: What a request counts for, or a function of the request.
         skip_when: Requests for which this is true are not counted: health checks, say.
         per_route: Count each route by itself, by its path as declared and its method; otherwise
             all routes with this limiter count together.
-        legacy_headers: Add `X-RateLimit-Limit`, `-Remaining` and `-Reset`.
+        legacy_headers: Add `X-RateLimit-Limit`, `-Remaining` and `-Reset`: of several limits, those
+            of the one that has least left.
 
     Raises:
-        ConfigError: `limiter` is none.
+        ConfigError: `limiter` is none, a cost that cannot be, or something else than a function.
     """
     if not isinstance(limiter, Limiter) and not callable(limiter):
         raise ConfigError(
             "limit() takes a Limiter, or a function that gives one for a request, "
             f"not {type(limiter).__name__}"
         )
+    for name, given in (("key", key), ("skip_when", skip_when)):
+        if given is not None and not callable(given):
+            raise ConfigError(
+                f"limit(): {name} must be a function of the request, not {given!r}; "
+                "for a fixed key write key=lambda request: 'everybody'"
+            )
+    if not callable(cost):
+        check_cost(cost)
     identify = key if key is not None else client_address()
 
-    async def limited(request: Request, response: Response) -> Decision | None:
-        if skip_when is not None and await _value(skip_when(request)):
+    async def limited(request: HTTPConnection, response: Response) -> Decision | None:
+        asked: Any = request  # a Request, or a WebSocket
+        if skip_when is not None and await _value(skip_when(asked)):
             return None
-        who: Any = identify(request)
-        if inspect.isawaitable(who):
+        who: Any = identify(asked)
+        if type(who) is not str and inspect.isawaitable(who):
             who = await who
         if per_route:
             rest = cast("tuple[Any, ...]", who) if isinstance(who, tuple) else (who,)
-            who = (request.method, _path(request), *rest)
-        chosen = limiter if isinstance(limiter, Limiter) else limiter(request)
-        price = cost if isinstance(cost, int) else await _value(cost(request))
+            who = (request.scope.get("method", "WEBSOCKET"), _path(request), *rest)
+        chosen = limiter if isinstance(limiter, Limiter) else await _value(limiter(asked))
+        price = await _value(cost(asked)) if callable(cost) else cost
         decision = await chosen.hit(who, cost=price)
         if not decision.allowed:
             raise TooManyRequests(decision, legacy=legacy_headers)
-        response.raw_headers.extend(
-            [
-                (name.lower().encode(), value.encode())
-                for name, value in decision.headers(legacy=legacy_headers).items()
-            ]
-        )
+        _tell(response.raw_headers, decision, legacy=legacy_headers)
         return decision
 
     setattr(limited, _MARK, True)
     return limited
 
 
+def _tell(raw: list[tuple[bytes, bytes]], decision: Decision, *, legacy: bool) -> None:
+    """Add a decision's headers to those of other limits of the same route.
+
+    The draft's are lists, which may come in parts. The older ones are single numbers: of two
+    limits, clients are told about the one that has least left.
+    """
+    raw.append(decision.rules.raw_header)
+    raw.append((b"ratelimit", decision.quota_header().encode()))
+    if legacy:
+        left = next((int(value) for name, value in raw if name == _LEFT), None)
+        mine = [
+            (name.lower().encode(), value.encode())
+            for name, value in decision.headers(legacy=True).items()
+            if name.startswith("X-")
+        ]
+        if left is None or int(dict(mine)[_LEFT]) < left:
+            raw[:] = [pair for pair in raw if not pair[0].startswith(b"x-ratelimit-")] + mine
+
+
 async def _value(given: Any) -> Any:
     return await given if inspect.isawaitable(given) else given
 
 
-def _path(request: Request) -> str:
+def _path(request: HTTPConnection) -> str:
     """Return the route's path as declared; of routers that were included, with their prefix."""
     scope = request.scope
     context = scope.get("fastapi", {}).get("effective_route_context")
@@ -150,19 +176,26 @@ def describe_limits(app: FastAPI) -> None:
 
 
 async def _answer(_: Request, error: Exception) -> Response:
-    decision = cast("Decision", cast("Any", error).decision)
-    headers = error.headers if isinstance(error, TooManyRequests) else decision.headers()
-    wait = decision.retry_after
-    body = {
+    denied = cast("Decision | Full", cast("Any", error).decision)
+    headers = error.headers if isinstance(error, TooManyRequests) else denied.headers()
+    wait = denied.retry_after
+    body: dict[str, object] = {
         "type": _TYPE,
         "title": _TITLE,
         "status": 429,
-        "detail": str(getattr(error, "detail", "Too many requests.")),
-        "violated-policies": [quota.label for quota in decision.quotas if not quota.remaining]
-        or [decision.label],
+        "detail": str(getattr(error, "detail", None) or _said(denied)),
+        "violated-policies": denied.violated,
         "retry-after": None if wait is None else round(wait, 3),
     }
     return JSONResponse(body, 429, headers, media_type="application/problem+json")
+
+
+def _said(denied: Decision | Full) -> str:
+    """Say to people when to try again."""
+    wait = denied.retry_after
+    if wait is None:
+        return "This request costs more than the limit ever allows."
+    return f"Too many requests: try again in {wait:.3f} seconds."
 
 
 _HEADERS = {

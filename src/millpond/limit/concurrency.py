@@ -7,8 +7,8 @@ the server's clock. What must stay true:
 2. Every way out gives the slot back: the release is queued before anything is awaited, so that no
    cancellation stops it, and it stands behind the take on the same connection:
        a caller is cancelled while its take is on its way  ->  release, queued behind it, undoes it.
-3. A slot that ran out (a stalled process) is not taken again: `slot.lost` says so. The body goes
-   on: a limit is no lock.
+3. A slot that ran out (a stalled process, an outage) is not taken again: `slot.lost` says so, by
+   this process's own clock, without asking. The body goes on: a limit is no lock.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-from typing import TYPE_CHECKING, Literal, cast
+import time
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from millpond.core.durations import milliseconds, seconds
 from millpond.core.leased_slots import release_slot, renew_slot, slots_keys, take_slot
 from millpond.errors import BackendError, ClosedError, ConfigError, LimitExceeded
+from millpond.events import LimitShadowed
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -42,12 +44,11 @@ class Full(msgspec.Struct, frozen=True):
 
     key: str
     limit: int
-    retry_after: float | None  # seconds until the first slot may be free, if nobody leaves before
+    retry_after: float  # seconds until the first slot may be free, if nobody leaves before
+    violated: tuple[str, ...] = ("concurrency",)
 
     def headers(self, *, legacy: bool = False) -> dict[str, str]:  # noqa: ARG002
         """Return `Retry-After`; the drafts have no words for what is not a quota."""
-        if self.retry_after is None:
-            return {}
         return {"Retry-After": str(max(1, math.ceil(self.retry_after)))}
 
 
@@ -55,16 +56,29 @@ class Slot:
     """A place inside.
 
     Attributes:
-        lost: Whether its lease ran out, so that another may be inside instead.
         source: `"redis"`; `"local"` or `"unavailable"`: taken without it, during an outage.
+        shadowed: Whether there was none, and the limiter is a shadow.
+        until: When its lease ends, by the monotonic clock, unless it is renewed before.
     """
 
-    __slots__ = ("lost", "source")
+    __slots__ = ("shadowed", "source", "until")
 
-    def __init__(self, source: Literal["redis", "local", "unavailable"]) -> None:
+    def __init__(
+        self,
+        source: Literal["redis", "local", "unavailable"],
+        *,
+        until: float = math.inf,
+        shadowed: bool = False,
+    ) -> None:
         """Take note of who gave it."""
-        self.lost = False
         self.source = source
+        self.until = until
+        self.shadowed = shadowed
+
+    @property
+    def lost(self) -> bool:
+        """Whether its lease ran out, so that another may be inside instead."""
+        return time.monotonic() >= self.until
 
 
 class Concurrency:
@@ -100,12 +114,14 @@ class Concurrency:
         self._token = ""
         self._renewing: asyncio.Task[None] | None = None
         self._entered = False
+        self._asked = 0.0
 
     async def __aenter__(self) -> Slot:
         """Take a slot.
 
         Raises:
-            LimitExceeded: None was free, at once or within `wait`.
+            LimitExceeded: None was free, at once or within `wait`. A shadow lets it pass, and does
+                not wait.
             ConfigError: It was entered before.
             BackendError: With `on_unavailable="raise"`.
 
@@ -117,7 +133,7 @@ class Concurrency:
         self._token = os.urandom(12).hex()
         try:
             left = await self._take()
-            if left is not None and self._wait:
+            if left is not None and self._wait and not self._desk.shadow:
                 left = await self._queue()
         except BackendError as error:
             self._release()  # it may have been taken all the same
@@ -127,13 +143,26 @@ class Concurrency:
             raise
         else:
             if left is not None:
-                raise LimitExceeded(Full(f"{{{self._key}}}", self._limit, left))
-            slot = Slot("redis")
-            supervisor: Supervisor = self._client.supervisor
-            self._renewing = supervisor.start(self._renew(slot), name="millpond slot")
-        active = self._desk.active
+                slot = self._denied("redis", left)
+            else:
+                slot = Slot("redis", until=self._asked + self._ms / 1000)
+                supervisor: Supervisor = self._client.supervisor
+                self._renewing = supervisor.start(self._renew(slot), name="millpond slot")
+        active = self._desk.space.active
         active[self._key] = active.get(self._key, 0) + 1
         return slot
+
+    def _denied(self, source: Literal["redis", "local", "unavailable"], left: float) -> Slot:
+        """Deny; or, in a shadow, say so and let it pass.
+
+        Raises:
+            LimitExceeded: The limiter is no shadow.
+        """
+        full = Full(f"{{{self._key}}}", self._limit, left)
+        if not self._desk.shadow:
+            raise LimitExceeded(full)
+        self._client.emit(LimitShadowed(key=full.key, policy=full.violated[0]))
+        return Slot(source, shadowed=True)
 
     async def __aexit__(
         self,
@@ -142,7 +171,7 @@ class Concurrency:
         trace: TracebackType | None,
     ) -> None:
         """Give it back: queued at once, then waited for, so that the next to ask finds it free."""
-        active = self._desk.active
+        active = self._desk.space.active
         active[self._key] -= 1
         if not active[self._key]:
             del active[self._key]
@@ -154,6 +183,7 @@ class Concurrency:
 
     async def _take(self) -> float | None:
         """Try once; give the seconds until one may be free, or None: it is ours."""
+        self._asked = time.monotonic()
         taken = await take_slot(self._client, self._keys, self._token, self._ms, self._limit)
         return None if taken == 1 else max(0.001, -taken / 1000)
 
@@ -173,13 +203,15 @@ class Concurrency:
     async def _renew(self, slot: Slot) -> None:
         while True:
             await asyncio.sleep(self._ms / 3000)
+            asked = time.monotonic()
             try:
                 held = await renew_slot(self._client, self._keys, self._token, self._ms)
             except BackendError:
                 continue  # the next one may get through before the lease ends
             if not held:
-                slot.lost = True
+                slot.until = 0.0
                 return
+            slot.until = asked + self._ms / 1000
 
     def _release(self) -> asyncio.Future[int] | None:
         try:
@@ -195,13 +227,12 @@ class Concurrency:
         desk.refused(error)
         desk.counters.fallback += 1
         share = max(1, int(self._limit * desk.share))
-        inside = desk.active.get(self._key, 0)
+        inside = desk.space.active.get(self._key, 0)
+        source: Literal["local", "unavailable"]
+        source = "local" if desk.instead == "local" else "unavailable"
         if desk.instead == "deny" or (desk.instead == "local" and inside >= share):
-            raise LimitExceeded(Full(f"{{{self._key}}}", self._limit, 1.0))
-        return Slot(cast("Literal['local', 'unavailable']", _SOURCES[desk.instead]))
-
-
-_SOURCES = {"local": "local", "allow": "unavailable"}
+            return self._denied(source, 1.0)
+        return Slot(source)
 
 
 def _consume(future: asyncio.Future[int]) -> None:

@@ -39,8 +39,8 @@ while arg <= last do
   for _ = 1, any and blocks or 0 do
     block = block + 1
     local left = call('PTTL', KEYS[block])
-    if left ~= -2 and blocked ~= -1 then
-      blocked = left == -1 and -1 or max(blocked or 0, left * 1000, 1000)
+    if left ~= -2 and blocked ~= -1 then -- it ends within the millisecond after
+      blocked = left == -1 and -1 or max(blocked or 0, left * 1000 + 1000)
     end
   end
   local states = {}

@@ -15,19 +15,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from millpond.core.loops import ANOTHER_LOOP, running_loop
 from millpond.errors import BackendError, ClosedError, ConfigError, ReplyError
 from millpond.events import LimitRestored, LimitShadowed, LimitUnavailable
 from millpond.limit.decision import BLOCKED, Decision, Rules
-from millpond.limit.fallback import Local
+from millpond.limit.fallback import Clock, Local
+from millpond.limit.namespace import Namespace
 from millpond.limit.near import Denials
 from millpond.limit.programs import REFUND, deciding
 from millpond.limit.statistics import Counters
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Sequence
+    from collections.abc import Hashable
 
     from millpond.core.client import Client
     from millpond.core.commands import Arg
@@ -64,6 +66,7 @@ class Desk:
         """Prepare what all decisions share."""
         self.client = client
         self.namespace = namespace
+        self.space = Namespace.of(client, namespace)
         self.rules = Rules(policies, tuple(policy.label for policy in policies))
         self.kinds = "".join(sorted({policy.kind for policy in policies}))
         numbers = [n for policy in policies for n in policy.numbers]
@@ -73,8 +76,7 @@ class Desk:
         self.instead = instead
         self.share = share
         self.shadow = shadow
-        self.active: dict[str, int] = {}  # concurrency: who is inside, in this process
-        self.local = Local(policies, share)
+        self.local = Local(policies, share, self.space.states)
         self.script = deciding(self.kinds)
         self._suffixes = tuple(f":{label}" for label in self.rules.labels)
         self._stride = 2 + 2 * len(policies)
@@ -84,6 +86,18 @@ class Desk:
         self._digesting = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._out = False
+        self._clock = Clock()
+        self._most = min(policy.most for policy in policies)
+        self.space.join(self)
+
+    @property
+    def apart(self) -> bool:
+        """Whether keys of different slots cannot be decided in one call: on a Cluster."""
+        return self._together == 1
+
+    def part(self) -> None:
+        """Keep to one slot in a call from now on."""
+        self._together = 1
 
     def states(self, key: str) -> list[str]:
         """Name the Redis keys that hold the policies' states."""
@@ -95,7 +109,7 @@ class Desk:
         """Decide a hit with all others of this turn."""
         loop = running_loop()
         if loop is not self._loop:
-            self._move(loop)
+            self.move(loop)
         future: asyncio.Future[Decision] = loop.create_future()
         if not self._hits:
             loop.call_soon(self.flush)
@@ -106,8 +120,10 @@ class Desk:
             waiting.append((future, cost, name))
         return future
 
-    def _move(self, loop: asyncio.AbstractEventLoop) -> None:
+    def move(self, loop: asyncio.AbstractEventLoop) -> None:
         """Go on in another event loop; hits that the last one left unsent have no callers now."""
+        if loop is self._loop:
+            return
         if self._hits and self._loop is not None and self._loop.is_running():
             raise ConfigError(ANOTHER_LOOP)
         self._loop, self._hits, self._digesting = loop, {}, False
@@ -145,7 +161,7 @@ class Desk:
         except Exception as error:  # noqa: BLE001  (not open, another loop: each caller's own)
             for _, waiting in subjects:
                 for future, _, _ in waiting:
-                    future.set_exception(error)
+                    future.set_exception(type(error)(*error.args))
             return
 
         def answered(reply: asyncio.Future[list[int]]) -> None:
@@ -187,7 +203,7 @@ class Desk:
             for future, cost, name in waiting:
                 decision = self._decision(key, cost, answer, at)
                 if decision.culprit:
-                    self.denials.add(name, decision, sent)
+                    self.denials.add(name, decision, sent, time.monotonic())
                 if not future.done():
                     future.set_result(decision)
                 at += self._stride
@@ -197,7 +213,7 @@ class Desk:
             # Nothing was counted. A Cluster wants one slot in a call; and one subject's foreign
             # key (WRONGTYPE) is no other's business.
             if error.code == "CROSSSLOT":
-                self._together = 1
+                self.part()
             for subject in subjects:
                 self._send([subject])
             return
@@ -208,13 +224,13 @@ class Desk:
                 try:
                     future.set_result(self.without(key, cost, "hit", error))
                 except Exception as raised:  # noqa: BLE001  (it reaches the caller)
-                    future.set_exception(raised)
+                    future.set_exception(type(raised)(*raised.args))  # no traceback is shared
 
     # -- one at a time ------------------------------------------------------------------------
 
     async def ask(self, mode: str, key: str, cost: int) -> Decision:
         """Decide one hit of another kind, by itself."""
-        self.flush()
+        self.space.flush()
         try:
             answer = await self._run(mode, [f"{key}:block", *self.states(key)], [cost])
         except BackendError as error:
@@ -242,7 +258,7 @@ class Desk:
         cost: int,
         why: int,
         amount: int,
-        figures: Sequence[int],
+        figures: list[int],
         source: Source,
         at: int,
         *,
@@ -252,19 +268,28 @@ class Desk:
         """Make a decision of what a script, or whoever stands in for it, has answered."""
         if rules is None:
             rules = self.rules
+        shadow = self.shadow
         if why == 0:
-            self.counters.allowed += not peek
-            granted = 0 if peek else amount
-            return Decision(
-                True, 0.0, granted, cost, source, key, False, at, rules, 0, list(figures)
+            if peek:
+                return Decision(True, 0.0, 0, cost, source, key, False, at, rules, 0, figures, 0)
+            self.counters.allowed += 1
+            cut = shadow and amount < cost  # what a shadow grants of `hit_up_to` is not less
+            granted = cost if cut else amount
+            decision = Decision(
+                True, 0.0, granted, cost, source, key, cut, at, rules, 0, figures, amount
             )
+            if cut:
+                self._tell(key, decision.label)
+            return decision
         wait = None if amount < 0 else amount / 1e6
+        granted = 0
         if not peek:
             self.counters.denied += 1
-            if self.shadow:
+            if shadow:
+                granted = cost
                 self._tell(key, rules.labels[why - 1] if why > 0 else "block")
         return Decision(
-            self.shadow, wait, 0, cost, source, key, self.shadow, at, rules, why, list(figures)
+            shadow, wait, granted, cost, source, key, shadow, at, rules, why, figures, 0
         )
 
     def near(self, spot: Spot, cost: int, now: float) -> Decision:
@@ -275,16 +300,15 @@ class Desk:
         wait = decision.retry_after
         if wait is not None:
             wait -= age
-            if cost != decision.cost and decision.culprit != BLOCKED:
-                most = [policy.most for policy in self.rules.policies]
-                wait = None if cost > min(most) else wait
+            if cost > self._most and decision.culprit != BLOCKED:
+                wait = None
         if self.shadow:
             culprit = decision.culprit
             self._tell(decision.key, self.rules.labels[culprit - 1] if culprit > 0 else "block")
         return Decision(
             self.shadow,
             wait,
-            0,
+            cost if self.shadow else 0,
             cost,
             "near",
             decision.key,
@@ -293,6 +317,7 @@ class Desk:
             self.rules,
             decision.culprit,
             decision.figures,
+            0,
             age,
         )
 
@@ -328,6 +353,7 @@ class Desk:
             raise error
         if not self._out:
             self._out = True
+            self._clock.adjust()
             self.client.emit(
                 LimitUnavailable(namespace=self.namespace, instead=self.instead, reason=str(error))
             )
@@ -336,34 +362,35 @@ class Desk:
 
     def undo_locally(self, decision: Decision) -> None:
         """Give back what the local limiter has counted."""
-        self.local.give_back(decision.key, decision.granted, decision.at, self.now())
+        self.local.give_back(decision.key, decision.counted, decision.at, self.now())
 
     def give_back_soon(self, decision: Decision) -> asyncio.Future[int] | None:
         """Give back without waiting; the command is queued when this returns."""
         if decision.source == "local":
             self.undo_locally(decision)
-        if decision.source != "redis" or not decision.granted:
+        if decision.source != "redis" or not decision.counted:
             return None
         try:
             future = self.client.run(
                 REFUND,
                 keys=self.states(decision.key),
-                args=[decision.at, decision.granted, *self.numbers[1:]],
+                args=[decision.at, decision.counted, *self.numbers[1:]],
             )
         except (BackendError, ClosedError, ConfigError):
             return None
-        future.add_done_callback(_consume)
+        self.space.forget(decision.key)
+        future.add_done_callback(partial(self._given_back, decision.key))
         return future
+
+    def _given_back(self, key: str, future: asyncio.Future[int]) -> None:
+        self.space.forget(key)  # a denial that had been on its way
+        if not future.cancelled():
+            future.exception()
 
     def now(self) -> int:
         """Tell this process's time, in microseconds."""
-        return time.time_ns() // 1000
+        return self._clock.now()
 
     def _restored(self) -> None:
         self._out = False
         self.client.emit(LimitRestored(namespace=self.namespace))
-
-
-def _consume(future: asyncio.Future[int]) -> None:
-    if not future.cancelled():
-        future.exception()

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 from uuid import UUID
-from weakref import WeakSet
 
 from millpond.core.durations import milliseconds, seconds
 from millpond.core.keys import Keyspace
-from millpond.errors import BackendError, ConfigError, LimitExceeded, ReplyError
+from millpond.errors import BackendError, ConfigError, LimitExceeded
 from millpond.limit.concurrency import Concurrency
 from millpond.limit.desk import Desk
 from millpond.limit.policies import check_policies
-from millpond.limit.programs import REFUND
+from millpond.limit.refund import give_back
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Limiter", "check_cost"]
 
-_NAMES = frozenset((str, int, tuple, UUID))  # types of keys that are equal only if they are one key
+_NAMES = frozenset((str, int, UUID))  # types of keys that are equal only if they are one key
 _INSTEAD = ("local", "allow", "deny", "raise")
 _HIGHEST_COST = 10**9
 
@@ -76,6 +75,7 @@ class Limiter:
             ConfigError: No policy, two that share their state, or a bad option.
         """
         self._space = Keyspace(client.prefix, namespace)
+        self._head = f"{{{self._space.head}"
         if on_unavailable not in _INSTEAD:
             raise ConfigError(f"on_unavailable must be one of {_INSTEAD}, not {on_unavailable!r}")
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -93,7 +93,6 @@ class Limiter:
             shadow=bool(shadow),
         )
         self._near = self.desk.denials.by_name
-        self._refunded: WeakSet[Decision] = WeakSet()
 
     @property
     def client(self) -> Client:
@@ -146,7 +145,7 @@ class Limiter:
             that was denied a moment ago. Such a denial of a higher cost than the one remembered
             has the `retry_after` of that one: it may take longer.
         """
-        if type(key) in _NAMES and (spot := self._near.get(key)) is not None:
+        if (type(key) in _NAMES or _names(key)) and (spot := self._near.get(key)) is not None:
             now = time.monotonic()
             if now < spot.until and type(cost) is int and spot.cost <= cost <= _HIGHEST_COST:
                 return self.desk.near(spot, cost, now)
@@ -154,7 +153,7 @@ class Limiter:
 
     def near_denial(self, key: Key, cost: int) -> Decision | None:
         """Answer at once, if a denial of a moment ago answers this hit, too."""
-        spot = self._near.get(key) if type(key) in _NAMES else None
+        spot = self._near.get(key) if type(key) in _NAMES or _names(key) else None
         now = time.monotonic()
         if spot is None or now >= spot.until or cost < spot.cost:
             return None
@@ -171,6 +170,7 @@ class Limiter:
         """Count as much of `cost` as there is: `decision.granted` says how much.
 
         It is denied only when there is nothing, and `retry_after` is the time until there is 1.
+        A shadow counts what there is, and grants everything.
         Errors as for `hit`.
 
         Redis: one EVALSHA.
@@ -220,69 +220,33 @@ class Limiter:
     async def refund(self, decision: Decision) -> bool:
         """Give back what a decision has counted, as if the hit had never been.
 
-        A window loses exactly that hit, wherever it stands in it. A bucket gets its tokens back,
-        to full at most. A fixed window is given back while it lasts. A decision is given back
-        once, in this process.
+        A window loses exactly that hit, wherever it stands in it. A fixed window is given back
+        while it lasts. A bucket gets its tokens back, to full at most, unless it has been full
+        since; it keeps one number, so what has flowed back meanwhile it cannot tell from what has
+        not. A decision is given back once, in this process. After the server's clock was set
+        back, a hit from before is not found, and stays counted.
 
         Args:
-            decision: Of this limiter, or one of its namespace.
+            decision: Of this limiter, or one of its namespace, or of `hit_all` with one of them.
 
         Returns:
             Whether anything was given back: not a denial, nor what has expired or was reset, nor
             what Redis did not acknowledge.
 
         Raises:
+            ConfigError: A decision of another namespace.
             BackendError: With `on_unavailable="raise"`.
             ReplyError: A missing permission, or another program's key.
 
         Redis: one EVALSHA.
         """
-        if not decision.granted or decision in self._refunded:
-            return False
-        self._refunded.add(decision)
-        if decision.parts:
-            return any([await limiter.refund(part) for limiter, part in decision.parts])
-        desk = self.desk
-        if decision.source == "local":
-            desk.undo_locally(decision)
-            desk.counters.refunds += 1
-            return True
-        if decision.source != "redis":
-            return False
-        desk.flush()
-        desk.forget(decision.key)
-        try:
-            given = await self._give_back(decision)
-        except BackendError as error:
-            desk.refused(error)
-            return False
-        finally:
-            desk.forget(decision.key)
-        desk.counters.refunds += bool(given)
-        return bool(given)
-
-    async def _give_back(self, decision: Decision) -> int:
-        rules = decision.rules
-        states = rules.states or tuple(f"{decision.key}:{label}" for label in rules.labels)
-        what = [decision.at, decision.granted]
-        try:
-            numbers = [number for policy in rules.policies for number in policy.numbers]
-            return await self.client.run(REFUND, keys=states, args=[*what, *numbers])
-        except ReplyError as error:
-            if error.code != "CROSSSLOT":
-                raise
-        each = zip(states, rules.policies, strict=True)
-        return sum(
-            [
-                await self.client.run(REFUND, keys=[state], args=[*what, *policy.numbers])
-                for state, policy in each
-            ]
-        )
+        return await give_back(self.desk, self._head, decision)
 
     async def reset(self, key: Key) -> bool:
         """Forget everything about a key: its hits by this limiter's policies, and its block.
 
-        Other processes may repeat a denial for `near` seconds more.
+        All limiters of this namespace and client hear of it at once. Other processes may repeat a
+        denial for `near` seconds more.
 
         Returns:
             Whether Redis has acknowledged it.
@@ -294,8 +258,8 @@ class Limiter:
         """
         name = self.key(key)
         desk = self.desk
-        desk.flush()
-        desk.forget(name)
+        desk.space.flush()
+        desk.space.forget(name)
         desk.local.forget(name)
         try:
             await self.client.call("DEL", f"{name}:block", *desk.states(name))
@@ -303,7 +267,7 @@ class Limiter:
             desk.refused(error)
             return False
         finally:
-            desk.forget(name)
+            desk.space.forget(name)
         return True
 
     async def block(self, key: Key, duration: float | timedelta) -> None:
@@ -323,14 +287,15 @@ class Limiter:
         Redis: one SET.
         """
         name = self.key(key)
-        self.desk.flush()
-        self.desk.forget(name)  # the block may be shorter, too
+        space = self.desk.space
+        space.flush()
+        space.forget(name)  # the block may be shorter, too
         try:
             await self.client.call(
                 "SET", f"{name}:block", b"1", "PX", milliseconds(duration, "duration")
             )
         finally:
-            self.desk.forget(name)
+            space.forget(name)
 
     def concurrency(
         self,
@@ -365,6 +330,11 @@ class Limiter:
     def __repr__(self) -> str:
         """Show the namespace and the policies."""
         return f"<Limiter {self._space.namespace!r} {', '.join(self.desk.rules.labels)}>"
+
+
+def _names(key: object) -> bool:
+    """Whether it is a tuple of such keys: `(1,)` equals `(True,)`, which is none."""
+    return type(key) is tuple and all(type(part) in _NAMES for part in cast("tuple[object]", key))
 
 
 def check_cost(cost: int) -> int:

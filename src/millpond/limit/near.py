@@ -10,8 +10,9 @@ answers. The denial may still be on its way when the reset is called:
     1. hit leaves  2. reset is called, clears, leaves  3. the hit's denial comes and is remembered
     4. the reset's reply comes
 
-so the limiter clears at 2 and again at 4. And no denial answers longer than it is true: its time
-counts from before the hit left.
+so the limiter clears at 2 and again at 4. No denial answers longer than it is true: its time
+counts from before the hit left. And who waits as long as it says is admitted: what it says counts
+from when the answer was here.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Spot:
     def __init__(self) -> None:
         """Remember nothing yet."""
         self.until = 0.0  # by the monotonic clock
-        self.since = 0.0
+        self.since = 0.0  # when the answer was here
         self.cost = 0
         self.decision: Decision | None = None
         self.names: list[Hashable] = []
@@ -59,13 +60,14 @@ class Denials:
         """How many keys are remembered, the outdated included."""
         return len(self._spots)
 
-    def add(self, name: Hashable, decision: Decision, now: float) -> None:
+    def add(self, name: Hashable, decision: Decision, sent: float, got: float) -> None:
         """Remember a denial.
 
         Args:
             name: The user's key; several may mean one Redis key.
             decision: The denial.
-            now: When the hit left, by the monotonic clock.
+            sent: When the hit left, by the monotonic clock.
+            got: When the answer was here.
         """
         wait = decision.retry_after
         lasts = self.near if wait is None else min(self.near, wait)
@@ -76,12 +78,12 @@ class Denials:
             if len(self._spots) >= self._most:
                 self._forget(next(iter(self._spots)))
             spot = self._spots[decision.key] = Spot()
-        elif spot.until > now and spot.cost <= decision.cost:
+        elif spot.until > got and spot.cost <= decision.cost:
             return  # what is remembered answers this one, too
         if name not in self.by_name and len(spot.names) < _MOST_NAMES:
             self.by_name[name] = spot
             spot.names.append(name)
-        spot.until, spot.since = now + lasts, now
+        spot.until, spot.since = sent + lasts, got
         spot.cost, spot.decision = decision.cost, decision
 
     def clear(self, key: str) -> None:

@@ -77,6 +77,11 @@ class _Policy(_Limit, frozen=True, kw_only=True):
         return _period(self.per)
 
     @property
+    def filled_us(self) -> int:
+        """Microseconds in which all that can be had at once comes back."""
+        return self.period_us
+
+    @property
     def label(self) -> str:
         """What its state and its header are called, such as `window-60s`."""
         period = f"{self.period_us / 1e6:.6f}".rstrip("0").rstrip(".")
@@ -152,6 +157,11 @@ class TokenBucket(_Policy, frozen=True, kw_only=True):
     def most(self) -> int:
         """What can be had at once."""
         return self.limit if self.burst is None else self.burst
+
+    @property
+    def filled_us(self) -> int:
+        """Microseconds in which all that can be had at once comes back."""
+        return -(-self.most * self.period_us // self.limit)
 
 
 class FixedWindow(_Policy, frozen=True, kw_only=True):

@@ -9,7 +9,8 @@
 --
 -- Window: exactly that decision's stamps are removed, wherever they stand. Stamps of one
 -- microsecond are alike, so it does not matter which of them go. O(n) in the hits of the window.
--- Bucket: what was taken flows back, to full at most. Fixed: only while its window lasts.
+-- Bucket: what was taken flows back, to full at most, unless the bucket has been full since.
+-- Fixed: only while its window lasts. What was counted before a reset is not in either any more.
 local when, cost, given = tonumber(ARGV[1]), tonumber(ARGV[2]), 0
 
 local function from_window(key, limit, period)
@@ -39,7 +40,7 @@ end
 
 local function from_bucket(key, limit, period, burst)
   local s = kinds.b.load(key, limit, period, burst)
-  if s.debt == 0 then return 0 end
+  if s.debt == 0 or when < s.since then return 0 end
   s.debt = s.debt - cost * period
   if s.debt <= 0 then call('DEL', key) else kinds.b.write(s) end
   return 1
@@ -47,7 +48,7 @@ end
 
 local function from_fixed(key, limit, period)
   local s = kinds.f.load(key, limit, period)
-  if s.count == 0 or when < s.start then return 0 end
+  if s.count == 0 or when < max(s.start, s.since) then return 0 end
   s.count = s.count - cost
   if s.count <= 0 then call('DEL', key) else kinds.f.write(s) end
   return 1

@@ -6,13 +6,21 @@ Cluster, it decides them all, and nothing is counted that is not admitted by all
 On a Cluster (the server answers CROSSSLOT, and has run nothing) they are asked one after another,
 and when one denies, what the ones before it have counted is given back. No limit is ever exceeded
 by that, but for a moment the ones before count a hit that comes to nothing, and may deny another
-because of it. Put the limiter that denies most often first.
+because of it. Put the limiter that denies most often first. What must stay true there:
+
+1. Whatever ends the asking (a denial, an error, a cancelled caller), everything that was counted
+   is given back. The refund of a hit whose answer is still on its way is queued when that comes:
+       address counts  ->  user is asked  ->  the caller is cancelled: the refund of the address
+       leaves now  ->  user has counted, too  ->  its refund leaves.
+2. After a refund, no denial that it has made untrue is repeated.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -23,8 +31,6 @@ from millpond.limit.limiter import Limiter, check_cost
 from millpond.limit.programs import deciding
 
 if TYPE_CHECKING:
-    import asyncio
-
     from millpond.core.keys import Key
 
 __all__ = ["hit_all"]
@@ -41,7 +47,8 @@ async def hit_all(*asked: tuple[Limiter, Key], cost: int = 1) -> Decision:
 
     Returns:
         One decision on all policies of all limiters, in order. `refund` of any of the limiters
-        gives it back.
+        gives it back, to all. A denial that was known already, or that a Cluster gave, is that of
+        the limiter that denies.
 
     Raises:
         ConfigError: Nothing was asked, limiters of different clients, the same state twice, or a
@@ -56,7 +63,9 @@ async def hit_all(*asked: tuple[Limiter, Key], cost: int = 1) -> Decision:
         if denial is not None:
             return denial
     for limiter, _, _ in named:
-        limiter.desk.flush()
+        limiter.desk.space.flush()
+    if len(named) > 1 and named[0][0].desk.apart:
+        return await _one_by_one(named, cost)
     desks = [(limiter.desk, name) for limiter, _, name in named]
     policies = tuple(policy for desk, _ in desks for policy in desk.rules.policies)
     states = tuple(state for desk, name in desks for state in desk.states(name))
@@ -75,11 +84,13 @@ async def hit_all(*asked: tuple[Limiter, Key], cost: int = 1) -> Decision:
         )
     except ReplyError as error:
         if error.code == "CROSSSLOT":
+            for desk, _ in desks:
+                desk.part()
             return await _one_by_one(named, cost)
         return _without(named, cost, error)
     except BackendError as error:
         return _without(named, cost, error)
-    rules = Rules(policies, labels, states)
+    rules = Rules(policies, labels, states, tuple((desk.space, name) for desk, name in desks))
     now, why, amount, *figures = answer
     decision = first.decided(named[0][2], cost, why, amount, figures, "redis", now, rules=rules)
     for desk, _ in desks[1:]:
@@ -131,7 +142,7 @@ def _remember(named: _Asked, decision: Decision, sent: float) -> None:
             denial = Decision(
                 decision.allowed,
                 decision.retry_after,
-                0,
+                decision.granted,
                 decision.cost,
                 "redis",
                 name,
@@ -140,25 +151,34 @@ def _remember(named: _Asked, decision: Decision, sent: float) -> None:
                 rules,
                 culprit,
                 decision.figures[2 * before : 2 * (before + count)],
+                0,
             )
-            limiter.desk.denials.add(key, denial, sent)
+            limiter.desk.denials.add(key, denial, sent, time.monotonic())
         before += count
 
 
 async def _one_by_one(named: _Asked, cost: int) -> Decision:
     """Ask in turn, and give back when one denies, or when it cannot be finished."""
     taken: list[tuple[Limiter, Decision]] = []
-    try:
-        for limiter, _, name in named:
-            decision = await limiter.desk.ask("hit", name, cost)
+    for limiter, key, name in named:
+        asked = limiter.desk.hit(name, key, cost)
+        try:
+            decision = await asyncio.shield(asked)
             if not decision.allowed:
                 await _give_back(taken)
                 return decision
-            taken.append((limiter, decision))
-    except BaseException:
-        _queue_refunds(taken)
-        raise
+        except BaseException:
+            _queue_refunds(taken)
+            asked.add_done_callback(partial(_undo, limiter))
+            raise
+        taken.append((limiter, decision))
     return _joined(taken)
+
+
+def _undo(limiter: Limiter, asked: asyncio.Future[Decision]) -> None:
+    """Give back a hit for which nobody waits any more."""
+    if not asked.cancelled() and asked.exception() is None:
+        limiter.desk.give_back_soon(asked.result())
 
 
 def _queue_refunds(taken: list[tuple[Limiter, Decision]]) -> list[asyncio.Future[int]]:
@@ -184,9 +204,10 @@ def _joined(taken: list[tuple[Limiter, Decision]]) -> Decision:
         for label in decision.rules.labels
     ]
     policies = tuple(policy for each in rules for policy in each.policies)
+    subjects = tuple((limiter.desk.space, decision.key) for limiter, decision in taken)
     return msgspec.structs.replace(
         decisions[0],
-        rules=Rules(policies, tuple(labels)),
+        rules=Rules(policies, tuple(labels), subjects=subjects),
         figures=[figure for decision in decisions for figure in decision.figures],
         parts=tuple(taken),
     )
@@ -195,11 +216,14 @@ def _joined(taken: list[tuple[Limiter, Decision]]) -> Decision:
 def _without(named: _Asked, cost: int, error: BackendError) -> Decision:
     """Decide without Redis, each limiter by what it does then, and undo when one denies."""
     taken: list[tuple[Limiter, Decision]] = []
-    for limiter, _, name in named:
-        decision = limiter.desk.without(name, cost, "hit", error)
-        if not decision.allowed:
-            for before, counted in taken:
-                before.desk.undo_locally(counted)
-            return decision
-        taken.append((limiter, decision))
+    try:
+        for limiter, _, name in named:
+            decision = limiter.desk.without(name, cost, "hit", error)
+            if not decision.allowed:
+                _queue_refunds(taken)
+                return decision
+            taken.append((limiter, decision))
+    except BaseException:  # of one with `on_unavailable="raise"`
+        _queue_refunds(taken)
+        raise
     return _joined(taken)

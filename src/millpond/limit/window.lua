@@ -39,21 +39,27 @@ end
 
 local function load(key, limit, period)
   local raw = call('GETRANGE', key, 0, 406)
-  if #raw < 23 or byte(raw) ~= 119 then
+  local kind, b1, b2, b3, b4, b5, b6, b7, s1, s2, s3, n1, n2, n3, c1, c2, c3,
+    l1, l2, l3, l4, l5, l6 = byte(raw, 1, 23)
+  local start, count, capacity = 0, 0, -1
+  if kind == 119 and l6 then
+    start, count = (s1 * 256 + s2) * 256 + s3, (n1 * 256 + n2) * 256 + n3
+    capacity = (c1 * 256 + c2) * 256 + c3
+  end
+  if start > max(0, capacity - 1) or count > capacity or #raw ~= 23 + 6 * min(64, capacity) then
+    -- nothing, or nothing of ours
     return { key = key, limit = limit, period = period, most = limit, room = limit, taken = 0,
       raw = '', base = now, start = 0, count = 0, capacity = 0, last = -period, at = 0, gone = 0,
       dirty = false }
   end
-  local _, b1, b2, b3, b4, b5, b6, b7, s1, s2, s3, n1, n2, n3, c1, c2, c3,
-    l1, l2, l3, l4, l5, l6 = byte(raw, 1, 23)
   local base = (((((b1 * 256 + b2) * 256 + b3) * 256 + b4) * 256 + b5) * 256 + b6) * 256 + b7
   local last, dirty = ((((l1 * 256 + l2) * 256 + l3) * 256 + l4) * 256 + l5) * 256 + l6, false
   if base + last > now then -- the clock was set back: the newest hit is now, not in the future
     base, dirty = now - last, true
   end
   local s = { key = key, limit = limit, period = period, most = limit, room = 0, taken = 0,
-    raw = raw, base = base, start = (s1 * 256 + s2) * 256 + s3, count = (n1 * 256 + n2) * 256 + n3,
-    capacity = (c1 * 256 + c2) * 256 + c3, last = last, at = now - base, gone = 0, dirty = dirty }
+    raw = raw, base = base, start = start, count = count, capacity = capacity, last = last,
+    at = now - base, gone = 0, dirty = dirty }
   local edge = s.at - period -- stamps up to here have left
   if last <= edge then
     s.gone = s.count

@@ -1,0 +1,40 @@
+"""What a tag may be: a key, named so that different tags never collide."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from millpond.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from millpond.core.keys import Key, Keyspace
+
+__all__ = ["MOST_TAGS", "tag_names"]
+
+MOST_TAGS = 50
+"""Of one entry: each costs a read for every hit, and all must fit into the entry's header."""
+
+
+def tag_names(keyspace: Keyspace, tags: Collection[Key]) -> tuple[str, ...]:
+    """Return what tags are called in Redis, each once.
+
+    Args:
+        keyspace: Of the cache.
+        tags: Keys: `"premium"`, `("author", 7)`.
+
+    Raises:
+        ConfigError: Too many, one that is no key, or a str instead of a collection of them.
+    """
+    if isinstance(tags, str | bytes) or not hasattr(tags, "__iter__"):
+        raise ConfigError(
+            f"tags are a list or tuple of keys, not a {type(tags).__name__}: tags=[{tags!r}]"
+        )
+    names = tuple(dict.fromkeys(keyspace(tag).removeprefix(keyspace.head) for tag in tags))
+    if len(names) > MOST_TAGS:
+        raise ConfigError(
+            f"{len(names)} tags are more than the {MOST_TAGS} that an entry may have; each is one "
+            "more read for every hit: tag what is invalidated together, and delete() single keys"
+        )
+    return names
