@@ -135,7 +135,7 @@ async def test_contenders_exclude_each_other_under_rising_fences(one: Fleet, oth
     assert len(fences) == 20
 
 
-@pytest.mark.parametrize("fault", ["kill", "pause"])
+@pytest.mark.parametrize("fault", ["kill", "pause", "restart"])
 async def test_one_node_lost_during_a_hold_delays_and_loses_nothing(
     nodes: list[Server], one: Fleet, other: Fleet, fault: str
 ) -> None:

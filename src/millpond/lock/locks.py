@@ -71,7 +71,7 @@ class Locks:
         self._node_timeout = seconds(node_timeout, "node_timeout")
         clients = tuple(client) if isinstance(client, Sequence) else (client,)
         _check_nodes(clients)
-        if len(clients) > 1 and self._node_timeout >= self._ms / 1000:
+        if isinstance(client, Sequence) and self._node_timeout >= self._ms / 1000:
             raise ConfigError(
                 f"node_timeout={node_timeout} is not below the lease of {self._ms / 1000:g} s, "
                 "which would be over before a node that hangs is passed over"
