@@ -75,6 +75,6 @@ def read(raw: bytes, annotation: Any) -> str:
 def steady(value: object) -> str:
     """Write a value the same in every process: sets in order."""
     if isinstance(value, set | frozenset):
-        inside = sorted(map(steady, cast("set[object]", value)))
-        return f"{type(value).__name__}({', '.join(inside)})"
+        some = cast("set[object] | frozenset[object]", value)
+        return f"{type(some).__name__}({', '.join(sorted(map(steady, some)))})"
     return repr(value)
