@@ -94,6 +94,10 @@ SUBJECTS: dict[str, Subject] = {
         commands="benchmarks.subjects.millpond_:MillpondCommands",
         shop="benchmarks.subjects.millpond_:MillpondShop",
     ),
+    "millpond-stale": Subject(
+        "the same, with values that may be served stale",
+        shop="benchmarks.subjects.millpond_:MillpondStaleShop",
+    ),
 }
 
 

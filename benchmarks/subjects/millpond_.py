@@ -1,4 +1,4 @@
-"""millpond, with its defaults."""
+"""millpond, with its defaults, and with stale values kept."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from benchmarks.keys import KEY_PREFIX
 from benchmarks.source import Product
-from millpond import Cache, Client
+from millpond import Cache, CachePolicy, Client
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from benchmarks.subjects import Load
 
-__all__ = ["MillpondCommands", "MillpondShop"]
+__all__ = ["MillpondCommands", "MillpondShop", "MillpondStaleShop"]
 
 
 class MillpondCommands:
@@ -44,7 +44,10 @@ class MillpondShop:
         """Take the address and the TTL in seconds."""
         del tasks
         self._client = Client.from_url(url, prefix=KEY_PREFIX)
-        self._products = Cache(self._client, "millpond", type=Product, ttl=ttl)
+        self._products = self._cache(ttl)
+
+    def _cache(self, ttl: float) -> Cache[Product]:
+        return Cache(self._client, "millpond", type=Product, ttl=ttl)
 
     async def open(self) -> None:
         """Connect."""
@@ -69,3 +72,11 @@ class MillpondShop:
     async def forget(self, product_id: int, /) -> bool:
         """Invalidate; False when the server did not acknowledge it."""
         return await self._products.delete(product_id)
+
+
+class MillpondStaleShop(MillpondShop):
+    """The same with `stale_while_revalidate`, so that every hit asks whether it is stale."""
+
+    def _cache(self, ttl: float) -> Cache[Product]:
+        policy = CachePolicy(stale_while_revalidate=60, early_refresh=1.0)
+        return Cache(self._client, "millpond-stale", type=Product, ttl=ttl, policy=policy)

@@ -6,6 +6,7 @@ from millpond.cache.cache import Cache
 from millpond.cache.cached import Cached
 from millpond.cache.context import CacheMode, cache_mode
 from millpond.cache.entry import Entry
+from millpond.cache.loaded import NOT_MODIFIED, Loaded, NotModified
 from millpond.cache.missing import MISSING, Missing
 from millpond.cache.policy import CachePolicy
 from millpond.cache.statistics import CacheStatistics
@@ -53,6 +54,7 @@ from millpond.events import (
     LoadUnleased,
     LockFailed,
     MarkRemoved,
+    RefreshFailed,
     ReleaseUnconfirmed,
     ResultUnconfirmed,
     ServerLimited,
@@ -94,10 +96,13 @@ __all__ = [
     "Key",
     "Limiter",
     "LimiterStatistics",
+    "Loaded",
     "LockStatistics",
     "Locks",
     "MISSING",
     "Missing",
+    "NOT_MODIFIED",
+    "NotModified",
     "Policy",
     "Quota",
     "Run",
@@ -147,6 +152,7 @@ __all__ = [
     "LoadUnleased",
     "LockFailed",
     "MarkRemoved",
+    "RefreshFailed",
     "ReleaseUnconfirmed",
     "ResultUnconfirmed",
     "ServerLimited",

@@ -31,6 +31,7 @@ __all__ = [
     "LoadUnleased",
     "LockFailed",
     "MarkRemoved",
+    "RefreshFailed",
     "ReleaseUnconfirmed",
     "ResultUnconfirmed",
     "ServerLimited",
@@ -88,6 +89,17 @@ class LoadFailed(Event, frozen=True, kw_only=True):
     key: str
     seconds: float
     type_name: str
+
+
+class RefreshFailed(Event, frozen=True, kw_only=True):
+    """A load failed, and the value that it should have replaced stays, to be served stale.
+
+    Or Redis refused to let it be claimed: then the next reader tries again.
+    """
+
+    key: str
+    type_name: str
+    retry_after: float  # seconds in which nobody in the fleet tries again
 
 
 class LoadUnleased(Event, frozen=True, kw_only=True):

@@ -70,7 +70,7 @@ class Told:
 async def everything(server: Server, url: str) -> Told:
     """Use two clients for all that the library does, a lost connection included."""
     told = Told()
-    policy = CachePolicy(lease_ttl=0.2)
+    policy = CachePolicy(lease_ttl=0.2, stale_while_revalidate=10)
     begun, end = asyncio.Event(), asyncio.Event()
 
     async def load() -> str:
@@ -106,6 +106,8 @@ async def everything(server: Server, url: str) -> Told:
         async with here.writing(1) as write:
             write.set("written")
         assert await there.touch(1) == 1
+        assert await here.expire(1)
+        assert await there.get_or_set(1, load) == "written"
         assert await there.delete(1)
         with contextlib.suppress(LookupError):
             await here.get_or_set(2, fail)

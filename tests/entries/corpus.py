@@ -75,6 +75,7 @@ def read(raw: bytes, annotation: Any) -> str:
 def steady(value: object) -> str:
     """Write a value the same in every process: sets in order."""
     if isinstance(value, set | frozenset):
-        some = cast("set[object] | frozenset[object]", value)
-        return f"{type(some).__name__}({', '.join(sorted(map(steady, some)))})"
+        members = cast("set[object]", value)
+        inside = sorted(map(steady, members))
+        return f"{type(members).__name__}({', '.join(inside)})"
     return repr(value)

@@ -9,7 +9,7 @@ import msgspec
 
 from millpond.core.codec import Codec
 from millpond.core.compression import Compression
-from millpond.core.entry import pack_error, pack_lease, pack_mark, pack_value
+from millpond.core.entry import HAS_FAILED, pack_error, pack_lease, pack_mark, pack_value
 from tests.entries.corpus import ERA, FOLDER, Written, has_meaning, read, understood
 from tests.support.samples import ROUND_TRIPS, User
 
@@ -37,6 +37,11 @@ def samples() -> list[tuple[str, Any, bytes]]:
         ("value compressed", User, value(frame, flags=zstd)),
         ("value that may be stale", User, value(payload, soft_ms=60_000, refresh_ms=61_000)),
         ("None that may be stale", User, value(None, soft_ms=60_000)),
+        (
+            "value whose last load has failed",
+            User,
+            value(payload, flags=HAS_FAILED, soft_ms=1, refresh_ms=9_000),
+        ),
         ("value with tags", User, value(payload, tags=tags)),
         ("value compressed, stale, tagged", User, value(frame, flags=zstd, soft_ms=1, tags=tags)),
         ("error", User, pack_error(GENERATION, 7, number, "KeyError", **common)),

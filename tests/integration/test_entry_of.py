@@ -57,10 +57,12 @@ async def test_value_comes_with_its_age_and_what_it_has_left(one: Member[int]) -
 
 @pytest.mark.parametrize(("ago", "soft", "stale"), [(20, 60_000, False), (20, 10_000, True)])
 async def test_entry_past_its_soft_expiry_is_stale(
-    one: Member[int], ago: float, soft: int, *, stale: bool
+    url: str, ago: float, soft: int, *, stale: bool
 ) -> None:
-    await put(one, 5, ago=ago, soft=soft, px=100_000)
-    entry = await one.cache.get_entry(1)
+    async with Member[int](url, policy=CachePolicy(stale_while_revalidate=60)) as one:
+        await put(one, 5, ago=ago, soft=soft, px=100_000)
+        entry = await one.cache.get_entry(1)
+    assert one.cache.statistics().stale == stale
     assert entry is not None
     assert entry.stale is stale
     assert entry.fresh_for == 0 if stale else 35 < entry.fresh_for <= 40

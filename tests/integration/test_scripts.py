@@ -19,11 +19,10 @@ if TYPE_CHECKING:
     from millpond.core.commands import Arg
     from tests.support.servers import Server
 
-CLAIM, STORE = (
-    Script.load("millpond.cache", name, after=("writers",)) for name in ("claim", "store")
-)
+CLAIM = Script.load("millpond.cache", "claim", after=("writers", "soft"))
+STORE = Script.load("millpond.cache", "store", after=("writers",))
 FILL, RENEW, RELEASE = (
-    Script.load("millpond.cache", name) for name in ("fill", "renew", "release")
+    Script.load("millpond.cache", name, after=("soft",)) for name in ("fill", "renew", "release")
 )
 KEY = "t:n:1"
 VERSION, TYPE = 3, 0xC0FFEE

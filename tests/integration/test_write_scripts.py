@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
     from tests.support.servers import Server
 
-CLAIM, STORE, MARK, LEAVE, DELETE = (
+CLAIM = Script.load("millpond.cache", "claim", after=("writers", "soft"))
+STORE, MARK, LEAVE, DELETE = (
     Script.load("millpond.cache", name, after=("writers",))
-    for name in ("claim", "store", "mark", "leave", "delete")
+    for name in ("store", "mark", "leave", "delete")
 )
 KEY = "t:n:1"
 A, B = b"writer A", b"writer B"

@@ -13,16 +13,34 @@ from .server import (
     ABSENT,
     ERROR,
     FOREIGN,
+    HELD,
     LEASE,
     MARK,
+    STALE,
     VALUE,
     Message,
     entry,
+    generation_in,
+    is_stale,
     kind_of,
     name_of,
     show,
+    stale,
+    version_in,
 )
-from .state import EARLY, WATCHING, Flight, Process, adrift, answered, merged, turned
+from .state import (
+    EARLY,
+    WATCHING,
+    Flight,
+    Process,
+    adrift,
+    answered,
+    fallen_back,
+    merged,
+    turned,
+    with_fallback,
+    without_fallback,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,7 +95,11 @@ class Mind:
             for at, message in enumerate(process.arrived):
                 if self._may_look(process.arrived[:at], message):
                     rest = process.arrived[:at] + process.arrived[at + 1 :]
-                    yield self._learn(process._replace(arrived=rest), message, fresh)
+                    looking = process._replace(arrived=rest)
+                    if message.op != "push" and is_stale(message.content):
+                        yield from self._learn_stale(looking, message, fresh)
+                    else:
+                        yield self._learn(looking, message, fresh)
             if process.flight:
                 yield from self._fly(process, process.flight, current, fresh)
             if process.link == "down":
@@ -122,6 +144,7 @@ class Mind:
         """Send `callers` to the start: a GET, or straight to the flight when there is no Redis."""
         if not callers:
             return process
+        callers = without_fallback(callers)
         if process.link == "down":
             return self._join(process, callers, ABSENT, fresh)
         if self._open_get(process):
@@ -187,6 +210,8 @@ class Mind:
         if op == "claim" and content == entry(LEASE, flight.gen):
             loading = Flight("load", flight.gen, early=everybody)
             return Step(said, process._replace(flight=loading))
+        if flight.phase == "refresh sent":
+            return Step(said, self._ask(process, everybody, fresh))
         if kind_of(content) == LEASE:
             if op == "claim":
                 return Step(said, self._read(process, everybody, content >> 3))
@@ -202,8 +227,54 @@ class Mind:
                 raise Violation("one failure", what, step=said)
             # The load that they waited for has failed: so have they, and nobody loads again.
             said += "; its callers get RemoteLoadError"
-            return Step(said, process._replace(idle=process.idle + len(everybody)))
+            return Step(said, self._fall_back(process, everybody, said))
         return Step(said, self._claim(process, everybody, content, fresh))
+
+    def _learn_stale(self, process: Process, message: Message, fresh: int) -> Iterator[Step]:
+        """Look at a reply that found a stale value: claimed by somebody, by us, or by nobody.
+
+        Which window a reader finds it in is open: clocks and policies differ.
+        """
+        op, content, flight = message.op, message.content, process.flight
+        said, version = f"looks at the {op}'s reply: {show(content)}", version_in(content)
+        seen = stale(version, generation_in(content)) if generation_in(content) >= 0 else content
+        if op == "get":
+            served = answered(process, message.early, version, said)
+            yield Step(f"{said}; serves it", served)
+            if flight is None and kind_of(content) == STALE and process.link == "up":
+                refresh = Flight("refresh", fresh)
+                unsent = (*served.unsent, Message("claim", fresh, seen))
+                refreshing = served._replace(flight=refresh, unsent=unsent)
+                yield Step(f"{said}; serves it and refreshes it", refreshing)
+            waiting = with_fallback(message.early, version)
+            yield Step(f"{said}; wants a load", self._join(process, waiting, seen, fresh))
+            return
+        assert flight is not None, "claims and tracked reads belong to the flight"
+        everybody = merged(flight.early, flight.late)
+        process = process._replace(flight=None)
+        if op == "claim" and content == stale(version, flight.gen, held=True):
+            loading = Flight("load", flight.gen, early=everybody)
+            yield Step(said, process._replace(flight=loading))
+            return
+        if flight.phase == "refresh sent":
+            yield Step(said, self._ask(process, everybody, fresh))
+            return
+        taking, late = flight.early, flight.late
+        if self._rules.late_take_read:
+            taking, late = everybody, ()
+        yield self._answer(process, taking, late, version, f"{said}; serves it", fresh)
+        if kind_of(content) == HELD and op == "claim":
+            yield Step(said, self._read(process, everybody, generation_in(content)))
+        elif kind_of(content) == HELD:
+            phase = "resume" if self._rules.late_watch else "watch"
+            phase = "lapsed" if op == "read, lapsed" else phase
+            watching = Flight(phase, generation_in(content), seen, early=everybody)
+            yield Step(said, process._replace(flight=watching))
+        else:
+            yield Step(f"{said}; claims it", self._claim(process, everybody, seen, fresh))
+
+    def _fall_back(self, process: Process, callers: tuple[int, ...], said: str) -> Process:
+        return fallen_back(process, callers, said, shared=self._rules.shared_fallback)
 
     def _filled(self, process: Process, message: Message, fresh: int) -> Step:
         """Resolve those who rode on a fill."""
@@ -235,10 +306,11 @@ class Mind:
         if phase in ("load", "bare load"):
             read = flight._replace(phase=f"{phase}ed", version=current)
             yield Step(f"the loader reads version {current}", process._replace(flight=read))
-            failed = process._replace(flight=None, idle=process.idle + len(everybody))
+            said = "the loader raises; its callers get the exception, or what they fall back on"
+            failed = self._fall_back(process._replace(flight=None), everybody, said)
             if phase == "load" and process.link == "up":
                 failed = failed._replace(unsent=(*process.unsent, Message("fail", flight.gen)))
-            yield Step("the loader raises; its callers get the exception", failed, "failures")
+            yield Step(said, failed, "failures")
         if phase in ("load", "loaded") and process.link == "up":
             renewed = tuple(sorted((*process.stray, Message("renew", flight.gen))))
             said = f"sends a renewal of {name_of(flight.gen)}"
@@ -260,7 +332,7 @@ class Mind:
             yield Step("the waiting task resumes", process._replace(flight=listening))
         elif phase in WATCHING:
             if phase == "lapsed" and not self._rules.deaf_to_expiry:
-                claiming = self._claim(process, flight.early, ABSENT, fresh)
+                claiming = self._claim(process, flight.early, flight.version, fresh)
                 yield Step("the lease's deadline has come", claiming)
             bare = process._replace(flight=Flight("bare", early=flight.early))
             yield Step("has waited long enough", bare, "timeouts")
@@ -300,8 +372,11 @@ class Mind:
         for message in failed:
             if message.op in ("claim", "read", "read, lapsed"):
                 assert flight is not None, "claims and tracked reads belong to the flight"
-                bare = Flight("bare", early=merged(flight.early, flight.late))
-                lost = lost._replace(flight=bare)
+                everybody = merged(flight.early, flight.late)
+                if flight.phase.startswith("refresh"):
+                    lost = self._ask(lost._replace(flight=None), everybody, fresh)
+                    continue
+                lost = lost._replace(flight=Flight("bare", early=everybody))
             elif message.op in ("fill", "filled", "refused"):
                 if flight and flight.phase == "fill":  # only when joined until the reply
                     message = message._replace(early=flight.early, late=flight.late)  # noqa: PLW2901

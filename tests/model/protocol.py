@@ -13,6 +13,8 @@ What must stay true, in every history:
   Within a process the flight table has one place for the key and loaders run nowhere else.
 - **One failure.** Callers who share a load that raised, or who waited for it in the other process,
   fail with it; none of them runs the loader again.
+- **Kept.** A load that fails over a stale value leaves it where it is; and what a caller falls back
+  on is fresh enough for him.
 - **Progress.** From every state some continuation lets every caller return. It needs no
   `wait_timeout`: a waiter is woken by the push of what happened to the lease, or, where nothing
   is pushed in time (expiry), by the deadline that came with its read.
@@ -59,16 +61,30 @@ from .server import (
     ERROR,
     FOREIGN,
     GENERATIONS,
+    HELD,
     LEASE,
     MARK,
+    STALE,
     VALUE,
     Message,
     entry,
     execute,
+    generation_in,
     kind_of,
     show,
+    stale,
+    version_in,
 )
-from .state import Process, expired, fresh_generation, holds, mentions, pushed, waiting
+from .state import (
+    Process,
+    expired,
+    fresh_generation,
+    holds,
+    known_by,
+    mentions,
+    pushed,
+    waiting,
+)
 from .writers import Writer, deleted, writers_steps
 
 __all__ = ["Bounds", "OneKey", "Rules", "State"]
@@ -79,7 +95,7 @@ what is left of the bounds, the two processes by number, and the marking writers
 
 _SPENT = (
     *("starts", "expiries", "renewals", "crashes", "losses", "failures", "timeouts", "sets"),
-    *("fresh_sets", "lapses", "kills"),
+    *("fresh_sets", "lapses", "kills", "softens"),
 )
 _UNIT: Final = {name: 1 << 3 * at for at, name in enumerate(_SPENT)}
 _MASK: Final = {name: 7 * unit for name, unit in _UNIT.items()}
@@ -122,7 +138,9 @@ class OneKey:
         """Return the state before anything happened."""
         left = sum(getattr(self._bounds, name) * unit for name, unit in _UNIT.items())
         first, second = (self._number(Process(idle)) for idle in self._bounds.readers)
-        return (entry(FOREIGN) if self._bounds.foreign else ABSENT, 0, 0, left, first, second, 0)
+        begins = entry(FOREIGN) if self._bounds.foreign else ABSENT
+        begins = stale(0) if self._bounds.stale else begins
+        return (begins, 0, 0, left, first, second, 0)
 
     def settled(self, state: State) -> bool:
         """Tell whether no caller waits."""
@@ -152,16 +170,22 @@ class OneKey:
             found.append((said, (entry(VALUE, current), current, acked, spared, p, q, crew)))
         used = self._mentions[first] | self._mentions[second]
         kind, carried = content & 7, content >> 3
-        if kind in (LEASE, ERROR):
-            used |= 1 << carried
-        if kind == LEASE:
+        used |= known_by(content)
+        if kind == HELD:
+            carried = generation_in(content)
+        if kind == VALUE and left & _MASK["softens"]:
+            said, spared = f"redis: {show(content)} becomes stale", left - _UNIT["softens"]
+            after = stale(carried)
+            found.append((said, (after, current, acked, spared, first, second, crew)))
+        if kind in (LEASE, HELD):
             orphan = not self._holds[first if carried < GENERATIONS else second] >> carried & 1
             if orphan or left & _EXPIRIES:
                 spared = left if orphan else left - _EXPIRY
                 p, q = self._expire(first, carried), self._expire(second, carried)
                 said = f"redis: {show(content)} expires"
-                found.append((said, (ABSENT, current, acked, spared, p, q, crew)))
-        elif kind in (VALUE, ERROR) and left & _EXPIRIES:
+                after = stale(version_in(content), carried) if kind == HELD else ABSENT
+                found.append((said, (after, current, acked, spared, p, q, crew)))
+        elif kind in (VALUE, ERROR, STALE) and left & _EXPIRIES:
             said = f"redis: {show(content)} expires"
             found.append((said, (ABSENT, current, acked, left - _EXPIRY, first, second, crew)))
         found += [

@@ -31,6 +31,10 @@ class Rules:
         delete_without_overlap: Let a delete leave a write mark as it is.
         leave_overlapped: Store the writer's value although others have written.
         renew_without_overlap: Mark again as if nothing had been, where the mark was lost.
+        claim_any_stale: Claim a stale value in place whatever generation it carries.
+        blind_refresh: Store what a refresh loaded over any value, whatever generation it carries.
+        error_over_value: Let a load that fails put its error where the stale value is.
+        shared_fallback: Give the stale value that one caller found to all who share its load.
     """
 
     blind_fill: bool = False
@@ -52,6 +56,10 @@ class Rules:
     delete_without_overlap: bool = False
     leave_overlapped: bool = False
     renew_without_overlap: bool = False
+    claim_any_stale: bool = False
+    blind_refresh: bool = False
+    error_over_value: bool = False
+    shared_fallback: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +79,14 @@ class Bounds:
         timeouts: Waits that last longer than `wait_timeout` and end in a load without a lease.
         sets: Plain `set`s of the version that the setter has just read from the database.
         fresh_sets: Plain `set`s whose version is the newest while it is stored.
+        softens: Values that become stale; whether a reader serves them, refreshes them, or waits
+            for a load and falls back on them is open each time, as clocks and windows are.
         marks: Writers who use `writing()`, once each (at most 2); beside them `writes` counts
             the versions up to which the deleting writer commits.
         lapses: Write marks that lapse while their writers live; of the killed they all do.
         kills: Writers killed inside their block.
         foreign: The key begins with bytes that are no entry and never expire.
+        stale: The key begins with a stale version 0.
         unordered: No order between the commands of one process, nor between its looks at their
             replies: a script may be sent again after NOSCRIPT, a task may resume some turns after
             its reply came. Otherwise both happen in the order of the calls.
@@ -92,8 +103,10 @@ class Bounds:
     timeouts: int = 0
     sets: int = 0
     fresh_sets: int = 0
+    softens: int = 0
     marks: int = 0
     lapses: int = 0
     kills: int = 0
     foreign: bool = False
+    stale: bool = False
     unordered: bool = False

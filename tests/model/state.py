@@ -1,8 +1,9 @@
 """What a process is, in the model: its callers, its flight and its connection, as plain values.
 
-Callers have no identity: a caller is the version that it must see, and it is found where it waits
-(riding on a GET, in the flight, on a fill). So histories that differ only in which caller did what
-are one history, and the search is many times smaller.
+Callers have no identity: a caller is the version that it must see, and the stale version, if any,
+that it has found and may fall back on; and it is found where it waits (riding on a GET, in the
+flight, on a fill). So histories that differ only in which caller did what are one history, and the
+search is many times smaller.
 """
 
 from __future__ import annotations
@@ -10,7 +11,18 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from .search import Violation
-from .server import ERROR, GENERATIONS, LEASE, Message, entry, kind_of, payload_of
+from .server import (
+    ERROR,
+    GENERATIONS,
+    HELD,
+    LEASE,
+    Message,
+    entry,
+    generation_in,
+    is_stale,
+    kind_of,
+    payload_of,
+)
 
 __all__ = [
     "EARLY",
@@ -20,18 +32,22 @@ __all__ = [
     "adrift",
     "answered",
     "expired",
+    "fallen_back",
     "fresh_generation",
     "holds",
+    "known_by",
     "mentions",
     "merged",
     "pushed",
     "turned",
     "waiting",
+    "with_fallback",
+    "without_fallback",
 ]
 
 WATCHING = frozenset({"watch", "lapsed"})
-EARLY = WATCHING | {"claim", "read", "bare"}  # a caller who joins in these phases is early
-SENT = {"claim": "claim sent", "read": "read sent"}
+EARLY = WATCHING | {"claim", "refresh", "read", "bare"}  # who joins in these phases is early
+SENT = {"claim": "claim sent", "refresh": "refresh sent", "read": "read sent"}
 
 
 class Flight(NamedTuple):
@@ -39,11 +55,12 @@ class Flight(NamedTuple):
 
     Attributes:
         phase: `claim` and `read` are waiting to be sent, then `claim sent` and `read sent`;
+            `refresh` and `refresh sent` are claims that wait for nobody;
             `watch` waits for a push and `lapsed` has reached the lease's deadline; `load` has
             called the loader and `loaded` has read the database; `bare`, `bare load` and
             `bare loaded` are the same without a lease.
         gen: The generation claimed or, while it reads and watches, the one it waits for.
-        version: What the loader read.
+        version: What the loader read; while it watches a claim in place, that content.
         early: Callers who take whatever comes.
         late: Callers who came after the cut.
     """
@@ -82,6 +99,37 @@ class Process(NamedTuple):
     stray: tuple[Message, ...] = ()
 
 
+def with_fallback(callers: tuple[int, ...], version: int) -> tuple[int, ...]:
+    """Let callers, who have found it, fall back on a stale version."""
+    return tuple(sorted(caller & 7 | version + 1 << 3 for caller in callers))
+
+
+def without_fallback(callers: tuple[int, ...]) -> tuple[int, ...]:
+    """Let callers start over: what they have found is forgotten."""
+    return tuple(sorted(caller & 7 for caller in callers))
+
+
+def fallen_back(
+    process: Process, callers: tuple[int, ...], said: str, *, shared: bool = False
+) -> Process:
+    """Return the process after a load failed: who has something to fall back on is given it.
+
+    Args:
+        process: The process.
+        callers: Who joined the load.
+        said: The step.
+        shared: Whether what one has found is good enough for all.
+    """
+    found = min((caller >> 3 for caller in callers if caller >> 3), default=0)
+    for caller in callers:
+        has = found if shared else caller >> 3
+        if has:
+            process = answered(process, (caller,), has - 1, said)
+        else:
+            process = process._replace(idle=process.idle + 1)
+    return process
+
+
 def merged(some: tuple[int, ...], others: tuple[int, ...]) -> tuple[int, ...]:
     """Put two groups of callers together."""
     return tuple(sorted(some + others))
@@ -115,7 +163,8 @@ def answered(process: Process, callers: tuple[int, ...], version: int, said: str
     Raises:
         Violation: It is too old for one of them; `said` is the step that gives it.
     """
-    for least in callers:
+    for caller in callers:
+        least = caller & 7
         if version < least:
             what = (
                 f"a caller who came after the delete that followed version {least} was "
@@ -139,11 +188,15 @@ def expired(process: Process, gen: int) -> Process:
     so its timer is due, whether it has looked at that reply already or not.
     """
     flight, lease = process.flight, entry(LEASE, gen)
+
+    def is_its(content: int) -> bool:
+        return content == lease or (kind_of(content) == HELD and generation_in(content) == gen)
+
     if flight and flight.phase in ("watch", "resume") and flight.gen == gen:
         process = process._replace(flight=flight._replace(phase="lapsed"))
     arrived = tuple(
         message._replace(op="read, lapsed")
-        if message.op == "read" and message.content == lease
+        if message.op == "read" and is_its(message.content)
         else message
         for message in process.arrived
     )
@@ -158,13 +211,19 @@ def mentions(process: Process) -> int:
             bits |= 1 << message.gen
         if message.op in ("claim", "get", "read", "read, lapsed"):
             bits |= known_by(message.content)
-    if process.flight and process.flight.gen >= 0:
-        bits |= 1 << process.flight.gen
+    flight = process.flight
+    if flight and flight.gen >= 0:
+        bits |= 1 << flight.gen
+    if flight and flight.phase in (*WATCHING, "resume"):
+        bits |= known_by(flight.version)
     return bits
 
 
 def known_by(content: int) -> int:
     """Return the generation that a key's content names, as a bit."""
+    if is_stale(content):
+        gen = generation_in(content)
+        return 1 << gen if gen >= 0 else 0
     return 1 << payload_of(content) if kind_of(content) in (LEASE, ERROR) else 0
 
 
@@ -175,7 +234,8 @@ def holds(process: Process) -> int:
         if message.op in ("claim", "fill", "fail"):
             bits |= 1 << message.gen
     flight = process.flight
-    if flight and flight.phase in ("claim", "claim sent", "load", "loaded"):
+    claiming = ("claim", "claim sent", "refresh", "refresh sent")
+    if flight and flight.phase in (*claiming, "load", "loaded"):
         bits |= 1 << flight.gen
     return bits
 

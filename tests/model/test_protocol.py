@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from .protocol import Bounds, OneKey, Rules
@@ -73,6 +75,48 @@ SCENARIOS = {
     "a mark and a lost connection": (
         Bounds(readers=(1, 1), starts=2, writes=0, marks=1, kills=1, losses=1),
         ("reconnects", "fill is lost on the way", "claim's reply: the mark of A"),
+    ),
+    "values that become stale": (
+        Bounds(readers=(1, 1), starts=4, writes=1, softens=1),
+        (
+            "becomes stale",
+            "serves it and refreshes it",
+            "wants a load",
+            "is granted",
+            "refuses version 0",
+            "stale version 1, claimed by",
+        ),
+    ),
+    "a stale value and loads that fail": (
+        Bounds(readers=(2, 1), starts=3, writes=1, failures=1, stale=True),
+        (
+            "or what they fall back on",
+            "fail 0a leaves stale version 0",
+            "read's reply: stale version 0; serves it",
+            "read's reply: stale version 0, claimed by 0a",
+            "looks at a push",
+            "reply: refused",
+        ),
+    ),
+    "a stale value and a killed process": (
+        Bounds(readers=(1, 1), starts=3, writes=1, expiries=1, crashes=1, stale=True),
+        ("stale version 0, claimed by 0a expires", "left by 0a; claims it", "deadline has come"),
+    ),
+    "a stale value and renewals": (
+        Bounds(readers=(1, 1), starts=2, writes=1, expiries=1, renewals=1, stale=True),
+        ("renew 0a leaves stale version 0, claimed by 0a", "looks at a push"),
+    ),
+    "a stale value and a lost connection": (
+        Bounds(readers=(1, 1), starts=2, writes=1, losses=1, failures=1, stale=True),
+        ("reconnects", "fill is lost on the way", "without a lease", "serves it and refreshes it"),
+    ),
+    "a stale value and a writer who marks the key": (
+        Bounds(readers=(1, 1), starts=2, writes=0, marks=1, kills=1, lapses=1, stale=True),
+        ("claim's reply: the mark of A", "fill 0a refuses version 0", "its mark lapses"),
+    ),
+    "a stale value and replies in any order": (
+        Bounds(readers=(1, 1), starts=3, writes=1, stale=True, unordered=True),
+        ("serves it and refreshes it", "reply: refused"),
     ),
     "replies in any order": (
         Bounds(starts=3, writes=1, expiries=1, unordered=True),
@@ -258,6 +302,35 @@ def test_a_delete_that_leaves_a_mark_as_it_is_lets_its_writer_store_what_is_olde
     story = ("A: commits version 1", "writer: commits version 2", "DEL meets the mark of A")
     story += ("A: leaves version 1",)
     breaks(Rules(delete_without_overlap=True), bounds, "no stale fill", *story)
+
+
+# -- stale values --------------------------------------------------------------------------------
+
+STALE = Bounds(readers=(1, 1), starts=2, writes=1, stale=True)
+
+
+def test_a_refresh_that_stores_over_any_value_stores_what_a_delete_has_removed() -> None:
+    story = ("claim 0a is granted", "the loader reads version 0", "DEL removes stale version 0")
+    story += ("fill 1a stores version 1", "fill 0a stores version 0")
+    breaks(Rules(blind_refresh=True), STALE, "no stale fill", *story)
+
+
+def test_a_claim_in_place_by_any_generation_takes_the_value_from_another_load() -> None:
+    story = ("claim 0a is granted", "claim 1a is granted")
+    breaks(Rules(claim_any_stale=True), replace(STALE, writes=0), "one load", *story)
+
+
+def test_a_stale_value_given_to_all_who_share_the_load_is_what_a_delete_has_removed() -> None:
+    bounds = Bounds(readers=(2, 0), starts=2, writes=1, failures=1, stale=True)
+    story = ("get finds stale version 0", "DEL removes stale version 0", "starts", "wants a load")
+    story += ("get's reply: nothing", "the loader raises")
+    breaks(Rules(shared_fallback=True), bounds, "freshness", *story)
+
+
+def test_an_error_stored_by_a_failing_refresh_takes_the_place_of_the_stale_value() -> None:
+    bounds = Bounds(readers=(1, 0), starts=1, writes=0, failures=1, stale=True)
+    story = ("serves it and refreshes it", "the loader raises", "fail 0a stores the error")
+    breaks(Rules(error_over_value=True), bounds, "kept", *story)
 
 
 def test_a_plain_set_beside_a_delete_is_stale_which_is_why_set_promises_nothing() -> None:

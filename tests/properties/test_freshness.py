@@ -22,6 +22,14 @@ if TYPE_CHECKING:
     from tests.support.servers import Server
 
 ROOT = Path(__file__).parents[2]
+STALE: dict[str, object] = {
+    "ttl": 0.03,
+    "stale_while_revalidate": 0.03,
+    "stale_if_error": 2.0,
+    "stale_retry": 0.01,
+    "failures": 0.2,
+    "pause": 0.3,  # so that values live to be stale
+}
 COMMAND = [sys.executable, "-m", "tests.properties.worker"]
 
 
@@ -73,8 +81,13 @@ def run(server: Server, folder: Path, **options: object) -> list[History]:
         {"seconds": 2.0, "ways": ["delete", "through"], "writers": 2, "refreshes": 0.1},
         # Marks lapse while their writers' processes stand still.
         {"seconds": 2.0, "ways": ["delete", "through"], "write_timeout": 0.1, "stall": 0.3},
+        STALE | {"seconds": 3.0, "ways": ["delete", "through"], "refreshes": 0.05},
+        STALE | {"seconds": 2.0, "ways": ["delete", "expire"], "stale_after": 0.005},
     ],
-    ids=["short loads", "lost leases", "write-through", "all ways", "refreshes", "lapsed marks"],
+    ids=[
+        *("short loads", "lost leases", "write-through", "all ways", "refreshes", "lapsed marks"),
+        *("stale on purpose", "expired"),
+    ],
 )
 def test_no_read_in_four_processes_is_older_than_the_last_finished_write(
     server: Server, tmp_path: Path, options: dict[str, object]
@@ -89,10 +102,18 @@ def test_no_read_in_four_processes_is_older_than_the_last_finished_write(
     assert reads > loads > 0
     assert all(history.unconfirmed == 0 for history in histories)
     assert len({read.version for history in histories for read in history.reads}) > 5
+    if "stale_if_error" in options:
+        assert sum(history.stale for history in histories) > 20
 
 
 def test_fill_that_does_not_compare_is_caught(server: Server, tmp_path: Path) -> None:
     histories = run(server, tmp_path, seconds=1.0, blind=True)
+    assert len(stale_reads(histories)) > 10
+
+
+def test_refresh_that_stores_over_any_value_is_caught(server: Server, tmp_path: Path) -> None:
+    options = STALE | {"stale_while_revalidate": 2.0, "load_seconds": 0.1, "keys": 1}
+    histories = run(server, tmp_path, seconds=2.0, blind_refresh=True, **options)
     assert len(stale_reads(histories)) > 10
 
 

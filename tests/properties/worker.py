@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from millpond import Cache, CachePolicy, Client
-from millpond.cache import store
+from millpond import Cache, CachePolicy, Client, RemoteLoadError
+from millpond.cache import keeping, store
 from millpond.core.scripts import Script
 from tests.properties.history import History, Read, Write
 
@@ -26,6 +26,16 @@ __all__ = ["Plan", "connect"]
 
 # What most caches do: whatever was loaded is stored, whatever happened meanwhile.
 BLIND = Script("redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) return 1")
+# And this one does so with what a refresh has loaded, over whatever value is there.
+BLIND_REFRESH = Script(
+    """
+    if redis.call('GETRANGE', KEYS[1], 0, 3) == '\\137M\\1v' then
+      redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+      return 1
+    end
+    """
+    + Script.load("millpond.cache", "fill", after=("soft",)).source
+)
 
 
 class Plan(msgspec.Struct, kw_only=True):
@@ -39,9 +49,16 @@ class Plan(msgspec.Struct, kw_only=True):
     readers: int = 6
     writers: int = 1
     blind: bool = False  # store without comparing
+    blind_refresh: bool = False  # store what a refresh loaded over any value
     blind_leave: bool = False  # write through whatever others have written
     ways: tuple[str, ...] = ("delete",)  # how writes are made, in turn by chance
     refreshes: float = 0.0  # the share of reads that are `refresh`
+    failures: float = 0.0  # the share of loads that raise
+    ttl: float = 5.0
+    stale_while_revalidate: float = 0.0
+    stale_if_error: float = 0.0
+    stale_retry: float | None = None
+    stale_after: float | None = None
     write_timeout: float = 30.0
     stall: float = 0.0  # seconds at most that the event loop stands still inside a `writing()`
     renew: bool = True  # otherwise leases run out under loads
@@ -76,7 +93,8 @@ class Worker:
         tasks = [self.read() for _ in range(self.plan.readers)]
         tasks += [self.write() for _ in range(self.plan.writers)]
         await asyncio.gather(*tasks)
-        self.history.loads = self.cache.statistics().loads
+        counted = self.cache.statistics()
+        self.history.loads, self.history.stale = counted.loads, counted.stale
 
     def loader(self, key: int) -> Callable[[], Awaitable[int]]:
         """Read the row first and then take a while, in which a write can overtake."""
@@ -86,6 +104,8 @@ class Worker:
                 "SELECT version FROM row WHERE id = ?", (key,)
             ).fetchone()
             await asyncio.sleep(self.random.uniform(0, self.plan.load_seconds))
+            if self.random.random() < self.plan.failures:
+                raise LookupError
             return version
 
         return load
@@ -97,8 +117,12 @@ class Worker:
             began = time.monotonic_ns()
             refreshes = self.random.random() < self.plan.refreshes
             read = self.cache.refresh if refreshes else self.cache.get_or_set
-            version = await read(key, self.loader(key))
-            self.history.reads.append(Read(key, version, began, time.monotonic_ns()))
+            try:
+                version = await read(key, self.loader(key))
+            except (LookupError, RemoteLoadError):
+                pass
+            else:
+                self.history.reads.append(Read(key, version, began, time.monotonic_ns()))
             await asyncio.sleep(self.random.uniform(0, 0.003))
 
     async def write(self) -> None:
@@ -106,15 +130,19 @@ class Worker:
         while time.monotonic() < self.end:
             key = self.random.randrange(self.plan.keys)
             began = time.monotonic_ns()
-            if self.random.choice(self.plan.ways) == "delete":
+            way = self.random.choice(self.plan.ways)
+            if way == "delete":
                 version = self.commit(key)
                 ended = await self.cache.delete(key)
+            elif way == "expire":  # which promises nothing about what is served meanwhile
+                version = self.commit(key)
+                ended = None if await self.cache.expire(key) else False
             else:
                 version = await self.write_marked(key)
                 ended = True
             if ended:
                 self.history.writes.append(Write(key, version, began, time.monotonic_ns()))
-            else:
+            elif ended is not None:
                 self.history.unconfirmed += 1
             await asyncio.sleep(self.random.uniform(0.002, self.plan.pause))
 
@@ -146,13 +174,22 @@ async def main(plan: Plan) -> History:
     """Run one process's share."""
     if plan.blind:
         setattr(store, "_FILL", BLIND)  # noqa: B010  (private: this is the mutation)
+    if plan.blind_refresh:
+        setattr(store, "_FILL", BLIND_REFRESH)  # noqa: B010
     if not plan.renew:
-        setattr(store, "_RENEW", Script("return 1"))  # noqa: B010
+        setattr(keeping, "_RENEW", Script("return 1"))  # noqa: B010
     if plan.blind_leave:
         setattr(store, "_LEAVE", BLIND)  # noqa: B010
     client = Client.from_url(plan.url, prefix="t", hooks=[])
-    policy = CachePolicy(lease_ttl=plan.lease_ttl, write_timeout=plan.write_timeout)
-    cache: Cache[int] = Cache(client, "row", type=int, ttl=5, policy=policy)
+    policy = CachePolicy(
+        lease_ttl=plan.lease_ttl,
+        write_timeout=plan.write_timeout,
+        stale_while_revalidate=plan.stale_while_revalidate,
+        stale_if_error=plan.stale_if_error,
+        stale_retry=plan.stale_retry,
+        stale_after=plan.stale_after,
+    )
+    cache: Cache[int] = Cache(client, "row", type=int, ttl=plan.ttl, policy=policy)
     async with client:
         worker = Worker(plan, cache)
         print("ready", flush=True)

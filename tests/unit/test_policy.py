@@ -18,7 +18,7 @@ client = Client.from_url("memory://")  # never opened: none of this needs Redis
 NAN, INFINITE = float("nan"), float("inf")
 NO_DURATION: list[Any] = [-1, NAN, INFINITE, "30", True, [1], timedelta(seconds=-1), 1e12]
 DURATIONS = ["none_ttl", "load_timeout", "lease_ttl", "wait_timeout"]
-DURATIONS_OR_ZERO = ["jitter", "error_ttl"]
+DURATIONS_OR_ZERO = ["jitter", "error_ttl", "stale_while_revalidate", "stale_if_error"]
 
 
 def make(**options: Any) -> Cache[Any]:
@@ -87,6 +87,57 @@ def test_lease_shorter_than_a_stalling_loop_is_refused() -> None:
     assert CachePolicy(lease_ttl=0.1)
     with pytest.raises(ConfigError, match=r"lease_ttl=0\.05 is shorter than 0\.1 s"):
         CachePolicy(lease_ttl=0.05)
+
+
+# -- what is served stale ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["stale_retry", "stale_after"])
+@pytest.mark.parametrize("value", [*NO_DURATION, 0], ids=repr)
+def test_stale_option_that_is_no_duration_is_refused_by_name(name: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=f"{name} must be"):
+        given: dict[str, Any] = {"stale_if_error": 60.0, name: value}
+        CachePolicy(**given)
+
+
+@pytest.mark.parametrize(
+    ("policy", "fix"),
+    [
+        ({"stale_retry": 5}, r"stale_retry=5 has nothing to serve .* say with stale_if_error"),
+        ({"stale_after": 1}, r"stale_after=1 has nothing to serve; say with stale_if_error"),
+        ({"stale_after": 1, "stale_while_revalidate": 9}, "stale_after=1 has nothing to serve"),
+        (
+            {"stale_after": 30, "stale_if_error": 60},
+            r"stale_after=30 is not below load_timeout=30\.0, .*; lower it",
+        ),
+        ({"stale_after": 6, "stale_if_error": 60, "load_timeout": 5}, "is not below load_timeout"),
+        ({"early_refresh": 0}, "early_refresh must be above 0 .* 1.0 is a good choice"),
+        ({"early_refresh": -1.0}, "early_refresh must be above 0"),
+        ({"early_refresh": NAN}, "early_refresh must be above 0"),
+        ({"early_refresh": INFINITE}, "early_refresh must be above 0 and at most 100"),
+        ({"early_refresh": True}, "early_refresh must be above 0"),
+        ({"early_refresh": "1"}, "early_refresh must be above 0"),
+    ],
+)
+def test_contradiction_about_stale_values_is_refused_with_the_fix(
+    policy: dict[str, Any], fix: str
+) -> None:
+    with pytest.raises(ConfigError, match=fix):
+        CachePolicy(**policy)
+
+
+def test_stale_options_that_go_together_are_taken() -> None:
+    assert make(policy=CachePolicy(stale_if_error=60, stale_after=29, stale_retry=5))
+    assert make(policy=CachePolicy(stale_while_revalidate=60, stale_retry=5))
+    assert make(policy=CachePolicy(early_refresh=1))
+
+
+@pytest.mark.parametrize("policy", [{"stale_if_error": 86_400}, {"early_refresh": 1.0}])
+def test_values_that_can_be_stale_live_for_49_days_at_most(policy: dict[str, Any]) -> None:
+    assert make(ttl=48 * 86_400, policy=CachePolicy(**policy))
+    with pytest.raises(ConfigError, match=r"more than 49 days, .*; lower one"):
+        make(ttl=50 * 86_400, policy=CachePolicy(**policy))
+    assert make(ttl=50 * 86_400)
 
 
 @pytest.mark.parametrize("value", ["loads", "", None, True])

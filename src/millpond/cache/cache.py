@@ -18,10 +18,12 @@ from millpond.cache.context import check_mode, mode_of, open_scopes, scopes
 from millpond.cache.decision import ABSENT, Found, Verdict, barred, dead
 from millpond.cache.entry import Entry, read_entry, seconds_left
 from millpond.cache.flight import Flight, Landed, StartOver
+from millpond.cache.loaded import Loaded, unwrapped
 from millpond.cache.matching import check_pattern, matching
 from millpond.cache.missing import MISSING, Missing
 from millpond.cache.policy import CachePolicy
 from millpond.cache.reload import reload
+from millpond.cache.stale import begin_refresh, fallen_back
 from millpond.cache.store import Store, cannot_write
 from millpond.cache.tags import tag_names
 from millpond.cache.template import parse_key
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from millpond.cache.context import CacheMode
+    from millpond.cache.loaded import Loader, NotModified, Revalidate
     from millpond.cache.statistics import CacheStatistics
     from millpond.cache.store import Looked
     from millpond.core.client import Client
@@ -136,6 +139,7 @@ class Cache(Generic[T]):
             ttl=milliseconds(ttl, "ttl"),
             version=version,
             policy=policy or CachePolicy(),
+            tag_names=partial(tag_names, keyspace),
         )
         self._versions = self._store.versions
         self._decode = codec.decode_or_raise
@@ -187,7 +191,10 @@ class Cache(Generic[T]):
                         self._counters.hits += 1
                         return value
                 else:
-                    value, _ = await self._read(name, raw)
+                    value = self._fresh(raw)
+                    if value is MISSING:
+                        value, found = await self._read(name, raw)
+                        self._counters.stale += found.stale
                     if value is not MISSING:
                         self._counters.hits += 1
                         return value
@@ -216,6 +223,7 @@ class Cache(Generic[T]):
             self._counters.misses += 1
         else:
             self._counters.hits += 1
+            self._counters.stale += entry.stale
         return entry
 
     async def _entry(self, name: str) -> Entry[T] | None:
@@ -235,6 +243,16 @@ class Cache(Generic[T]):
         value, _ = await self._read(name, raw)
         return None if value is MISSING else (value, raw, pttl)
 
+    def _fresh(self, raw: bytes) -> T | Missing:
+        """Take out a value that can be stale one day and is not: a hit as quick as a plain one."""
+        payload = self._store.fresh(raw)
+        if payload is None:
+            return MISSING
+        try:
+            return self._decode(payload)
+        except Exception:  # noqa: BLE001  (a value's own methods run in there)
+            return MISSING  # `_read` tells why
+
     async def _read(
         self, name: str, raw: bytes | None, looked: Looked | None = None
     ) -> tuple[T | Missing, Verdict]:
@@ -253,10 +271,11 @@ class Cache(Generic[T]):
     async def get_or_set_entry(
         self,
         key: Key,
-        loader: Callable[[], Awaitable[T]],
+        loader: Loader[T],
         *,
         ttl: float | timedelta | None = None,
         mode: CacheMode | None = None,
+        revalidate: Revalidate[T] | None = None,
     ) -> Entry[T]:
         """Read a value, or load and store it, and tell its age and its time to live.
 
@@ -265,6 +284,7 @@ class Cache(Generic[T]):
             loader: As for `get_or_set`.
             ttl: As for `get_or_set`.
             mode: As for `get_or_set`.
+            revalidate: As for `get_or_set`.
 
         Returns:
             The entry, as Redis has it after the load. A value that was not stored (deleted
@@ -278,27 +298,37 @@ class Cache(Generic[T]):
         """
         loaded = False
 
-        async def load() -> T:
+        async def load() -> T | Loaded[T]:
             nonlocal loaded
+            value = await loader()
             loaded = True
-            return await loader()
+            return value
 
-        value = await self.get_or_set(key, load, ttl=ttl, mode=mode)
+        async def ask(old: T) -> T | Loaded[T] | NotModified:
+            nonlocal loaded
+            value = await cast("Revalidate[T]", revalidate)(old)
+            loaded = True
+            return value
+
+        value = await self.get_or_set(
+            key, load, ttl=ttl, mode=mode, revalidate=ask if revalidate else None
+        )
         if self._mode(mode) in _READING:
             entry = await self._entry(self._key(key))
             if entry is not None:
-                return replace(entry, source="loader") if loaded else entry
+                return replace(entry, source="loader") if loaded and not entry.stale else entry
         source = "loader" if loaded else "redis"
         return Entry(value=value, age=0.0, ttl=0.0, fresh_for=0.0, stale=False, source=source)
 
     async def get_or_set(
         self,
         key: Key,
-        loader: Callable[[], Awaitable[T]],
+        loader: Loader[T],
         *,
         ttl: float | timedelta | None = None,
         tags: Collection[Key] = (),
         mode: CacheMode | None = None,
+        revalidate: Revalidate[T] | None = None,
     ) -> T:
         """Read a value, or load and store it; many callers share one load.
 
@@ -309,14 +339,19 @@ class Cache(Generic[T]):
 
         Args:
             key: The value's key.
-            loader: Called without arguments when there is no value. None is a value, too.
+            loader: Called without arguments when there is no value. None is a value, too; `Loaded`
+                is one with a time to live or tags of its own.
             ttl: Seconds or timedelta for this value; None: the cache's.
             tags: What it is to be deleted by, with `delete_tags`: keys, 50 at most. They are those
                 of the call that loads; a value that is there keeps its own.
             mode: As if in `with cache_mode(mode):`; a scope that disables the cache is stronger.
+            revalidate: Called instead of the loader where a value is there that is past its time,
+                or due for an early refresh, with that value. May return `NOT_MODIFIED`, which keeps
+                it, and its tags, for another TTL.
 
         Returns:
-            The stored value, or the loader's.
+            The stored value, or the loader's. A stale one where the policy allows it: within
+            `stale_while_revalidate`, and within `stale_if_error` if the load fails.
 
         Raises:
             ConfigError: A key, TTL, tag or mode that cannot be one.
@@ -326,12 +361,14 @@ class Cache(Generic[T]):
             CodecError: The loader's value cannot be encoded as the cache's type.
             BackendUnavailable: Redis is out of reach, with `on_unavailable="raise"`.
             BackendTimeout: The same, where it did not answer.
-            Exception: Whatever the loader raises, to all who share the load.
+            Exception: Whatever the loader raises, to all who share the load and have no stale
+                value to fall back on.
 
         Redis:
             Hit: GET. Miss: GET, EVALSHA claim, EVALSHA fill. Waiting: GET, EVALSHA claim, one
             tracked read, and one more for each push. With each batch of any of these one GET for
-            the namespace's version, and with a fill one EVALSHA; for each tag the same.
+            the namespace's version, and with a fill one EVALSHA; for each tag the same. A refresh
+            in the background: EVALSHA claim and fill; or EVALSHA defer, if it fails.
         """
         name = self._key(key)
         lifetime = None if ttl is None else self._store.checked(milliseconds(ttl, "ttl"))
@@ -341,13 +378,12 @@ class Cache(Generic[T]):
         ):
             return await self._led(key, loader, ttl, mode, marks)
         missed = False
-        versions, looked = self._versions, None
+        versions = self._versions
         while True:
             lane: Any = self._client.lane
             if lane is not versions.lane or versions.turn != lane.batches:
                 versions.ask()
-            if marks:
-                looked = versions.look(marks)
+            looked = versions.look(marks) if marks else None
             try:
                 raw = await self._client.call("GET", name)
             except BackendError as error:
@@ -364,14 +400,26 @@ class Cache(Generic[T]):
                         self._counters.hits += 1
                         return value
                 else:
-                    value, found = await self._read(name, raw, looked)
+                    value, found = self._fresh(raw), ABSENT
+                    if value is MISSING:
+                        value, found = await self._read(name, raw, looked)
                     if value is not MISSING:
                         self._counters.hits += 1
+                        if found.soft is not None:
+                            self._counters.stale += found.stale
+                            begin_refresh(
+                                self._store,
+                                name,
+                                loader,
+                                ttl=lifetime,
+                                tags=marks,
+                                verdict=found,
+                                revalidate=revalidate,
+                            )
                         return value
-            if not missed:
-                missed = True
-                self._counters.misses += 1
-            landed = await self._fly(name, loader, lifetime, marks, found)
+            self._counters.misses += not missed
+            missed = True
+            landed = await self._fly(name, loader, lifetime, marks, found, revalidate=revalidate)
             if landed is not None:
                 value = self._unload(name, landed)
                 if value is not MISSING:
@@ -379,7 +427,7 @@ class Cache(Generic[T]):
 
     def cached(
         self, template: str, *, ttl: float | timedelta | None = None, ignore: Collection[str] = ()
-    ) -> Callable[[Callable[P, Coroutine[Any, Any, T]]], Cached[P, T]]:
+    ) -> Callable[[Callable[P, Coroutine[Any, Any, T | Loaded[T]]]], Cached[P, T]]:
         """Keep the results of an async function: `@users.cached("{user_id}")`.
 
         Args:
@@ -404,7 +452,7 @@ class Cache(Generic[T]):
     async def refresh(
         self,
         key: Key,
-        loader: Callable[[], Awaitable[T]],
+        loader: Loader[T],
         *,
         ttl: float | timedelta | None = None,
         tags: Collection[Key] = (),
@@ -412,8 +460,9 @@ class Cache(Generic[T]):
         """Load a value now and store it over what is there; never a value loaded before.
 
         Calls for one key that begin before a load share it. While it runs, other readers wait for
-        it. Deletes and writes are stronger: what they revoke is not stored. If the loader fails,
-        there is no value any more.
+        it; where the cache keeps stale values they are served the old one, for as long as they
+        would be anyway. Deletes and writes are stronger: what they revoke is not stored. If the
+        loader fails, there is no value any more, except where stale ones are kept.
 
         Args:
             key: The value's key.
@@ -437,7 +486,7 @@ class Cache(Generic[T]):
     async def _led(
         self,
         key: Key,
-        loader: Callable[[], Awaitable[T]],
+        loader: Loader[T],
         ttl: float | timedelta | None,
         mode: CacheMode | None,
         tags: tuple[str, ...],
@@ -447,7 +496,7 @@ class Cache(Generic[T]):
         lifetime = None if ttl is None else self._store.checked(milliseconds(ttl, "ttl"))
         if self._mode(mode) != "refresh":
             self._counters.bypassed += 1
-            return await loader()
+            return unwrapped(name, await loader(), lifetime, self._store).value
         while True:
             value = self._unload(name, await reload(self._store, name, loader, lifetime, tags))
             if value is not MISSING:
@@ -482,10 +531,12 @@ class Cache(Generic[T]):
     async def _fly(
         self,
         name: str,
-        loader: Callable[[], Awaitable[T]],
+        loader: Loader[T],
         ttl: int | None,
         tags: tuple[str, ...],
         verdict: Verdict,
+        *,
+        revalidate: Revalidate[T] | None,
     ) -> Landed[T] | None:
         """Join the key's flight or begin one, and wait for it; None: start over."""
         if verdict.found is Found.ERROR and verdict.visible:
@@ -493,7 +544,15 @@ class Cache(Generic[T]):
         flights = self._store.flights
         flight = flights.get(name)
         if flight is None or not flight.lives:
-            flight = Flight(self._store, name, loader, ttl=ttl, verdict=verdict, tags=tags)
+            flight = Flight(
+                self._store,
+                name,
+                loader,
+                ttl=ttl,
+                verdict=verdict,
+                tags=tags,
+                revalidate=revalidate,
+            )
             landing = flight.join()
             task = self._client.supervisor.start(flight.run(), name=f"millpond load {name}")
             task.add_done_callback(flight.ended)
@@ -503,14 +562,23 @@ class Cache(Generic[T]):
             raise LoadDeadlock(name)
         else:
             landing = flight.join()
+        answer: Awaitable[Landed[T] | StartOver] = landing
+        if verdict.fallback:
+            answer = fallen_back(flight, landing, verdict, self._store.stale_after)
         here = current.get()
         if here is None:
-            return _landed(await landing)
+            return self._landed(await answer)
         here.wait_for(flight)
         try:
-            return _landed(await landing)
+            return self._landed(await answer)
         finally:
             here.waited_for(flight)
+
+    def _landed(self, answer: Landed[T] | StartOver) -> Landed[T] | None:
+        if not isinstance(answer, Landed):
+            return None
+        self._counters.stale += answer.stale
+        return answer
 
     def _unload(self, name: str, landed: Landed[T]) -> T | Missing:
         """Take a caller's own copy from what a flight brought."""
@@ -704,6 +772,34 @@ class Cache(Generic[T]):
             return True
         return await self._confirmed(names, self._store.delete(names))
 
+    async def expire(self, *keys: Key) -> bool:
+        """Make values stale now: the next reader is still given the old one, and has it refreshed.
+
+        For writes of which readers may see the old value a moment longer: it spares them the wait
+        that `delete` costs the next of them. Loads and refreshes under way are revoked, as by
+        `delete`, so that nothing read before this call is stored as fresh. Where the cache keeps no
+        stale values (`stale_while_revalidate`, `stale_if_error`) it is `delete`; so it is of what
+        is no value: a lease, an error, and of a write mark.
+
+        Args:
+            keys: Their keys; absent ones are fine.
+
+        Returns:
+            As `delete`: True if Redis acknowledged. What it did not acknowledge is kept and sent
+            again.
+
+        Raises:
+            ConfigError: A key that cannot be one; nothing was expired.
+            InvalidationPending: Redis did not acknowledge, with `on_unconfirmed="raise"`.
+
+        Redis:
+            EVALSHA delete for each key, pipelined; with `expire.lua` in front of it.
+        """
+        names = [self._key(key) for key in keys]
+        if not names or self._unused():
+            return True
+        return await self._confirmed(names, self._store.expire(names))
+
     async def delete_tags(self, *tags: Key) -> bool:
         """Remove every value that has one of these tags, in one round trip, however many they are.
 
@@ -729,6 +825,31 @@ class Cache(Generic[T]):
             return True
         names = [self._versions.tag_key(mark) for mark in marks]
         return await self._confirmed(names, self._store.change(self._versions.delete(marks)))
+
+    async def expire_tags(self, *tags: Key) -> bool:
+        """Make every value that has one of these tags stale now, in one round trip.
+
+        As `expire`, and as `delete_tags` in all else: where the cache keeps no stale values the two
+        are the same.
+
+        Args:
+            tags: Keys, as `get_or_set(tags=...)` was given them.
+
+        Returns:
+            Whether Redis acknowledged, as `delete`.
+
+        Raises:
+            ConfigError: A tag that cannot be one; nothing was expired.
+            InvalidationPending: Redis did not acknowledge, with `on_unconfirmed="raise"`.
+
+        Redis:
+            EVALSHA revoke for the namespace, then for each tag, pipelined.
+        """
+        marks = tag_names(self._keyspace, tags)
+        if not marks or self._unused():
+            return True
+        names = [self._versions.tag_key(mark) for mark in marks]
+        return await self._confirmed(names, self._store.change(self._versions.expire(marks)))
 
     async def clear(self) -> bool:
         """Remove every value of this namespace, in one round trip, however many they are.
@@ -863,7 +984,3 @@ class Cache(Generic[T]):
     def statistics(self) -> CacheStatistics:
         """Counters of this process since the cache was made."""
         return self._counters.frozen(len(self._store.flights))
-
-
-def _landed(answer: Landed[T] | StartOver) -> Landed[T] | None:
-    return answer if isinstance(answer, Landed) else None

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from millpond.cache.cache import Cache
+    from millpond.cache.loaded import Loaded
     from millpond.cache.missing import Missing
     from millpond.core.keys import Key
 
@@ -62,7 +63,7 @@ class Cached(Generic[P, T]):
     def __init__(
         self,
         cache: Cache[T],
-        function: Callable[P, Coroutine[Any, Any, T]],
+        function: Callable[P, Coroutine[Any, Any, T | Loaded[T]]],
         template: str,
         *,
         ttl: float | timedelta | None = None,
@@ -76,7 +77,7 @@ class Cached(Generic[P, T]):
         if ttl is not None:
             milliseconds(ttl, "ttl")
         functools.update_wrapper(cast("Any", self), function)
-        self.__wrapped__: Callable[..., Coroutine[Any, Any, T]] = function
+        self.__wrapped__: Callable[..., Coroutine[Any, Any, T | Loaded[T]]] = function
         # FastAPI resolves annotations among these; older frameworks ask asyncio what to await.
         self.__globals__ = getattr(inspect.unwrap(function), "__globals__", {})
         self._is_coroutine = getattr(asyncio.coroutines, "_is_coroutine", None)
@@ -85,7 +86,7 @@ class Cached(Generic[P, T]):
             mark(self)
         self._cache = cache
         self._get_or_set = cache.get_or_set
-        self._function: Callable[..., Coroutine[Any, Any, T]] = function
+        self._function: Callable[..., Coroutine[Any, Any, T | Loaded[T]]] = function
         self._values = parameters.values
         self._complete = parameters.complete
         self._make_key = key_maker(parts, parameters.places)
@@ -156,6 +157,20 @@ class Cached(Generic[P, T]):
             As `Cache.delete`.
         """
         return await self._cache.delete(self._key(args, kwargs))
+
+    async def expire(self, *args: P.args, **kwargs: P.kwargs) -> bool:
+        """Make the result stale now, to be served once more and refreshed, as `Cache.expire`.
+
+        Returns:
+            Whether Redis acknowledged.
+
+        Raises:
+            Exception: As `Cache.expire`.
+
+        Redis:
+            As `Cache.expire`.
+        """
+        return await self._cache.expire(self._key(args, kwargs))
 
     async def refresh(self, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call the function now and store its result over what is there, as `Cache.refresh`.
@@ -240,7 +255,7 @@ class Cached(Generic[P, T]):
 
     def _loader(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Callable[[], Coroutine[Any, Any, T]]:
+    ) -> Callable[[], Coroutine[Any, Any, T | Loaded[T]]]:
         return partial(self._function, *self._object, *args, **kwargs)
 
 

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from millpond.cache.staleness import Soft, Standing
 from millpond.core.compression import decompress
 from millpond.core.entry import (
+    HAS_FAILED,
+    IS_SOFT,
     IS_ZSTD,
     NO_ERA,
     Kind,
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
     from millpond.core.commands import Arg
     from millpond.core.entry import Header, TagVersion
 
-__all__ = ["ABSENT", "Found", "Seen", "Verdict", "barred", "dead", "judge"]
+__all__ = ["ABSENT", "Found", "Seen", "Verdict", "barred", "dead", "judge", "revoked", "stands"]
 
 
 class Found(Enum):
@@ -37,12 +40,16 @@ class Found(Enum):
     DEAD = "dead"  # unreadable, or of another type or an older version: may be replaced
     BARRED = "barred"  # could not be read, or must not be claimed: load without a lease
     NEWER = "newer"  # of a newer version of this cache: must not be replaced
+    OVERDUE = "overdue"  # a value past its time: load, and perhaps serve it should that fail
+    OURS = "ours"  # a value that a claim has just made ours to refresh
 
 
 class Seen(msgspec.Struct, frozen=True):
     """What a claim may replace: exactly what its reader saw, or nothing at all."""
 
-    how: str = ""  # "": the key was absent; "g": an entry, by generation; "b": foreign bytes
+    # "": the key was absent; "g": an entry, by generation; "b": foreign bytes; "s": a value by its
+    # generation, which is claimed in place and stays readable
+    how: str = ""
     what: bytes = b""
 
     def args(self) -> tuple[Arg, Arg]:
@@ -64,6 +71,11 @@ class Verdict(msgspec.Struct, frozen=True):
     reason: str = ""  # why it is dead
     seen: Seen = NOTHING  # what a claim may replace
     tags: tuple[TagVersion, ...] = ()  # worth nothing if one of these has changed
+    soft: Soft | None = None  # of a value that may be served stale
+    stale: bool = False  # it is, and may be served
+    due: bool = False  # it may be served, and somebody should refresh it
+    fallback: bool = False  # it may be served if the load fails
+    left: float = 0.0  # seconds that somebody's claim of a value counts; 0: nobody's does
 
 
 ABSENT: Final = Verdict(Found.ABSENT)
@@ -119,9 +131,48 @@ def _value(raw: bytes, header: Header) -> Verdict:
             payload = decompress(payload)
         except Unreadable as problem:
             return dead(raw, problem.reason)
+    generation = header.generation
+    seen, soft = _seen(raw), None
+    if header.flags & IS_SOFT:
+        failed = header.flags & HAS_FAILED != 0
+        ages = (header.created_ms, header.load_ms, header.soft_ms, header.refresh_ms)
+        seen, soft = Seen("s", generation), Soft(*ages, failed)
+    return Verdict(Found.VALUE, generation, payload=payload, seen=seen, tags=header.tags, soft=soft)
+
+
+def stands(value: Verdict, standing: Standing, claimed: float) -> Verdict:
+    """Say what a reader has before it in a value that carries its own soft expiry.
+
+    Args:
+        value: As `judge` found it.
+        standing: What may be done with it.
+        claimed: Milliseconds that somebody's claim of it still counts.
+    """
+    found, seen = Found.VALUE, Seen("s", value.generation)
+    fallback = standing is Standing.OVERDUE
+    if fallback or standing is Standing.SPENT:
+        # Whoever loads it is waited for, as for a lease. What nobody may serve any more is replaced
+        # by one; but not while it is claimed, which would revoke that load.
+        found = Found.LEASE if claimed else Found.OVERDUE
+        if not fallback:
+            seen = NOTHING if claimed else Seen("g", value.generation)
     return Verdict(
-        Found.VALUE, header.generation, payload=payload, seen=_seen(raw), tags=header.tags
+        found,
+        value.generation,
+        payload=value.payload,
+        seen=seen,
+        tags=value.tags,
+        soft=value.soft,
+        stale=standing is Standing.STALE or standing is Standing.KEPT,
+        due=standing is Standing.STALE or standing is Standing.EARLY,
+        fallback=fallback,
+        left=claimed / 1000,
     )
+
+
+def revoked(verdict: Verdict) -> Verdict:
+    """Judge what a change of a tag has made worthless; a refresh of it as well."""
+    return Verdict(Found.REVOKED, seen=Seen("g", verdict.generation))
 
 
 def dead(raw: bytes, reason: str) -> Verdict:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Generic, Literal, TypeAlias, TypeVar
 
 import msgspec
 
-from millpond.core.entry import parse
+from millpond.core.entry import IS_SOFT, parse
 
 if TYPE_CHECKING:
     from typing import Any
@@ -32,7 +32,8 @@ class Entry(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
         value: The value.
         age: Seconds since it was stored, by the clocks of the process that stored it and of this
             one, which may differ; never negative.
-        ttl: Seconds until Redis forgets it; infinite if somebody has made it stay (`PERSIST`); 0
+        ttl: Seconds until Redis forgets it, which is past `fresh_for` where the cache keeps stale
+            values; infinite if somebody has made it stay (`PERSIST`); 0
             if it was not stored, so that nobody downstream should keep it either.
         fresh_for: Seconds until it is stale; as `ttl` where the cache serves nothing stale.
         stale: Whether it is past that already.
@@ -58,8 +59,9 @@ def read_entry(value: T, raw: bytes, pttl: int) -> Entry[T]:
     header: Any = parse(raw)
     age = max(0.0, time.time() - header.created_ms / 1000)
     ttl = seconds_left(pttl)
-    fresh_for = min(ttl, max(0.0, header.soft_ms / 1000 - age)) if header.soft_ms else ttl
-    stale = bool(header.soft_ms) and header.soft_ms / 1000 <= age
+    soft = header.flags & IS_SOFT != 0
+    fresh_for = min(ttl, max(0.0, header.soft_ms / 1000 - age)) if soft else ttl
+    stale = soft and header.soft_ms / 1000 <= age
     return Entry(value=value, age=age, ttl=ttl, fresh_for=fresh_for, stale=stale, source="redis")
 
 

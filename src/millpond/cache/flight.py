@@ -23,6 +23,8 @@ caller came*. A caller can come at any moment of the flight, so every result is 
   the late are its successor and not its rivals: one running load per key and process.
 - A loader's exception goes to everyone: it is no value, so it cannot be stale. A failing loader
   fails N callers in one load time, not N.
+- A value that was *claimed in place*, to be refreshed (`stale.py`), changes none of this: its
+  generation is the claim's, so a fill that is accepted proves as much as one over a lease.
 
 Other processes learn of a failure by an error entry with the lease's generation: those who waited
 for that generation raise `RemoteLoadError`; to others it is a miss unless `error_ttl` is set.
@@ -34,7 +36,9 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
-from millpond.cache.decision import ABSENT, Found, Verdict
+from millpond.cache.decision import Found, Verdict
+from millpond.cache.loaded import NOT_MODIFIED, asked, unwrapped
+from millpond.cache.versions import Captured
 from millpond.cache.waiting import Waiter, current
 from millpond.core.entry import new_generation, pack_error
 from millpond.errors import (
@@ -47,13 +51,14 @@ from millpond.errors import (
     RemoteLoadError,
     ReplyError,
 )
-from millpond.events import FillRefused, LoadFailed, LoadFinished, LoadUnleased
+from millpond.events import FillRefused, LoadFailed, LoadFinished, LoadUnleased, RefreshFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Sequence
 
+    from millpond.cache.loaded import Loaded, Loader, NotModified, Revalidate
     from millpond.cache.store import Store
-    from millpond.cache.versions import Capture, Captured
+    from millpond.cache.versions import Capture
 
 __all__ = ["START_OVER", "Flight", "Landed", "StartOver"]
 
@@ -78,11 +83,14 @@ class Landed(Generic[T]):
     alter what another was given.
     """
 
-    __slots__ = ("_value", "has_value", "payload")
+    __slots__ = ("_value", "has_value", "payload", "stale")
 
-    def __init__(self, payload: bytes | None, value: T | StartOver = START_OVER) -> None:
+    def __init__(
+        self, payload: bytes | None, value: T | StartOver = START_OVER, *, stale: bool = False
+    ) -> None:
         """Keep the encoded value (None: the value is None) and perhaps the object."""
         self.payload = payload
+        self.stale = stale
         self.has_value = value is not START_OVER
         self._value = value
 
@@ -101,22 +109,25 @@ class Flight(Waiter, Generic[T]):
         "_key",
         "_loader",
         "_loop",
+        "_revalidate",
         "_store",
         "_tags",
         "_ttl",
         "_verdict",
         "_waiters",
+        "load_failed",
     )
 
     def __init__(
         self,
         store: Store[T],
         key: str,
-        loader: Callable[[], Awaitable[T]],
+        loader: Loader[T],
         *,
         ttl: int | None,
         verdict: Verdict,
         tags: Sequence[str] = (),
+        revalidate: Revalidate[T] | None = None,
     ) -> None:
         """Prepare; `run` flies.
 
@@ -125,10 +136,16 @@ class Flight(Waiter, Generic[T]):
             key: The Redis key.
             loader: Asked for the value, once.
             ttl: Milliseconds that the value may live; None: as the cache has it.
-            verdict: What the first caller found instead of a value.
+            verdict: What the first caller found instead of a fresh value.
             tags: What the value is to be deleted by.
+            revalidate: Asked instead of the loader, where there is a value to be refreshed.
+
+        Attributes:
+            load_failed: Whether it was the loader that failed, or ran too long.
         """
         super().__init__()
+        self.load_failed = False
+        self._revalidate = revalidate
         self._store = store
         self._key = key
         self._loader = loader
@@ -181,12 +198,12 @@ class Flight(Waiter, Generic[T]):
         while not reason:
             seen = verdict.seen
             generation = new_generation()
-            capture = store.capture(self._tags, self._ttl)
+            capture = self._capture(verdict)
             self._mark()
             try:
                 found = await store.claim(self._key, generation, seen)
-                if found is None:
-                    await self._lead(generation, capture)
+                if found is None or found.found is Found.OURS:
+                    await self._lead(generation, capture, None if found is None else verdict)
                     return
                 found = await store.settled(found)
                 if found.found is Found.LEASE and not waited:
@@ -219,28 +236,33 @@ class Flight(Waiter, Generic[T]):
             None: this flight has landed. Otherwise what is left to claim, to load past, or, past
             `give_up`, to wait for no longer.
         """
-        if verdict.found is not Found.LEASE:
+        if not self._is_loading(verdict):
             return self._take(verdict)
         self._expected.add(verdict.generation)
         async with self._store.client.watch(self._key, before_read=self._before_read) as watch:
             while True:
                 verdict = self._store.judge(self._key, watch.value)
                 verdict = await self._store.settled(verdict)
-                if verdict.found is not Found.LEASE:
+                if not self._is_loading(verdict):
                     return self._take(verdict)
                 self._expected.add(verdict.generation)
                 now = self._loop.time()
                 if now >= give_up:
                     return verdict
-                ends = give_up if watch.expires is None else watch.expires + _LATE
+                expires = now + verdict.left if verdict.left else watch.expires
+                ends = give_up if expires is None else expires + _LATE
                 if now >= ends:
-                    return ABSENT  # expiries are pushed late: ask by claiming
+                    return verdict  # expiries are pushed late: ask by claiming
                 await watch.changed(min(ends, give_up) - now)
+
+    def _is_loading(self, verdict: Verdict) -> bool:
+        """Tell whether somebody else's load is to be waited for."""
+        return verdict.found is Found.LEASE
 
     def _take(self, verdict: Verdict) -> Verdict | None:
         """Land with what was read, if it is a result."""
         if verdict.found is Found.VALUE:
-            self._land(Landed(verdict.payload), self._cut)
+            self._land(Landed(verdict.payload, stale=verdict.stale), self._cut)
             return None
         if verdict.found is Found.ERROR and (
             verdict.visible or verdict.generation in self._expected
@@ -248,38 +270,55 @@ class Flight(Waiter, Generic[T]):
             raise RemoteLoadError(self._key, verdict.type_name)
         return verdict
 
-    async def _lead(self, generation: bytes, capture: Capture) -> None:
-        """Load under our lease, and fill."""
+    def _capture(self, verdict: Verdict) -> Capture:
+        """Begin to read the versions of what may be stored: of what is kept, too, with its tags."""
+        tags = self._tags
+        if self._revalidate is not None and verdict.seen.how == "s":
+            tags = tuple(dict.fromkeys((*tags, *[tag for tag, _ in verdict.tags])))
+        return self._store.capture(tags, self._ttl)
+
+    async def _lead(self, generation: bytes, capture: Capture, kept: Verdict | None = None) -> None:
+        """Load under our claim, and fill; `kept` is the value that we have claimed in place."""
         store = self._store
         try:
             captured = await capture.done()
         except BaseException:
             store.release(self._key, generation)
             raise
+        known: Captured = captured
         lease = store.keep(self._key, generation)
         before_load = len(self._waiters)
         started = self._loop.time()
         took = 0.0
         try:
             try:
-                value = await self._load()
+                result = await self._load(kept)
             finally:
                 took = self._loop.time() - started
                 lease.stop()
-            payload = store.encode(value)
-            entry, ttl = store.entry(generation, payload, self._ttl, captured, took)
-            # From here the fill is on its way: whoever comes now begins anew.
-            self._leave()
-            stored = await self._fill(generation, entry, ttl, captured)
+            landed, lifetime, tags = self._landed(result, kept)
+            if result is not NOT_MODIFIED:
+                captured = await self._under(captured, tags, lifetime)
+            if captured is None:
+                store.release(self._key, generation)
+                stored = self._refused("invalidated")
+            else:
+                entry, ttl = store.entry(generation, landed.payload, lifetime, captured, took)
+                # From here the fill is on its way: whoever comes now begins anew.
+                self._leave()
+                stored = await self._fill(generation, entry, ttl, captured)
         except Exception as error:  # noqa: BLE001  (handed to every caller)
             self._fail(error)
-            await self._publish(generation, error, took, captured)
+            if kept is None:
+                await self._publish(generation, error, took, known)
+            else:
+                await self._defer(generation, error)
             return
         except BaseException:  # cancelled, or worse: nobody need wait for the lease's end
             store.release(self._key, generation)
             raise
         everyone = len(self._waiters)
-        self._land(Landed(payload, value), everyone if stored else before_load)
+        self._land(landed, everyone if stored else before_load)
         if stored:
             store.client.emit(LoadFinished(key=self._key, seconds=took))
 
@@ -296,9 +335,26 @@ class Flight(Waiter, Generic[T]):
             if stored and await unchanged:
                 return True
             reason = "invalidated" if stored else "revoked"
-        store.counters.refused_fills += 1
-        store.client.emit(FillRefused(key=self._key, reason=reason))
+        return self._refused(reason)
+
+    def _refused(self, reason: str) -> bool:
+        self._store.counters.refused_fills += 1
+        self._store.client.emit(FillRefused(key=self._key, reason=reason))
         return False
+
+    async def _under(
+        self, captured: Captured, more: Sequence[str], lifetime: int | None
+    ) -> Captured | None:
+        """Add tags that only the loader knew; None: one was invalidated, or nobody can say."""
+        of_call = tuple(pair for pair in captured.tags if pair[0] in self._tags)
+        captured = Captured(captured.era, captured.epoch, of_call)
+        more = [tag for tag in more if tag not in self._tags]
+        if not more:
+            return captured
+        try:
+            return await self._store.learn(captured, more, lifetime)
+        except BackendError:
+            return None
 
     async def _publish(
         self, generation: bytes, error: Exception, took: float, captured: Captured
@@ -321,17 +377,43 @@ class Flight(Waiter, Generic[T]):
         except BackendError as problem:
             store.client.emit(FillRefused(key=self._key, reason=f"unavailable: {problem}"))
 
+    async def _defer(self, generation: bytes, error: Exception) -> None:
+        """Leave the value that we have claimed, and tell the fleet when to try again."""
+        store = self._store
+        try:
+            kept = await store.defer(self._key, generation)
+        except BackendError:
+            return  # the claim ends by itself
+        if kept:
+            store.counters.kept += 1
+            store.client.emit(
+                RefreshFailed(
+                    key=self._key,
+                    type_name=type(error).__qualname__,
+                    retry_after=store.staleness.retry / 1000,
+                )
+            )
+
     async def _load_unleased(self, reason: str) -> None:
         """Load for those who are here already, and store nothing."""
         store = self._store
         store.counters.unleased_loads += 1
         store.client.emit(LoadUnleased(key=self._key, reason=reason))
         before_load = len(self._waiters)
-        value = await self._load()
-        payload = store.encode(value)
-        self._land(Landed(payload, value), before_load)
+        landed, *_ = self._landed(await self._load(None), None)
+        self._land(landed, before_load)
 
-    async def _load(self) -> T:
+    def _landed(
+        self, result: T | Loaded[T] | NotModified, kept: Verdict | None
+    ) -> tuple[Landed[T], int | None, Sequence[str]]:
+        """Make of what the loader returned something to give and to store, for so long."""
+        if result is NOT_MODIFIED and kept is not None and self._revalidate is not None:
+            return Landed(kept.payload), self._ttl, ()
+        store = self._store
+        loaded = unwrapped(self._key, result, self._ttl, store)
+        return Landed(store.encode(loaded.value), loaded.value), loaded.ttl, loaded.tags
+
+    async def _load(self, kept: Verdict | None) -> T | Loaded[T] | NotModified:
         store = self._store
         store.counters.loads += 1
         started = self._loop.time()
@@ -340,7 +422,7 @@ class Flight(Waiter, Generic[T]):
         abandon = self._loop.call_later(store.load_timeout + _GRACE, self._abandon)
         try:
             async with limit:
-                return await self._loader()
+                return await asked(self._store, self._key, self._loader, self._revalidate, kept)
         except TimeoutError as error:
             self._failed(error, started)
             if limit.expired():
@@ -364,9 +446,11 @@ class Flight(Waiter, Generic[T]):
     def _abandon(self) -> None:
         """Answer the callers of a loader that will not be cancelled; it goes on, for nobody."""
         self._leave()
+        self.load_failed = True
         self._fail(LoadTimeout(self._key, self._store.load_timeout))
 
     def _failed(self, error: BaseException, started: float) -> None:
+        self.load_failed = True
         self._store.counters.load_failures += 1
         self._store.client.emit(
             LoadFailed(

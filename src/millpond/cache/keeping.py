@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Lease"]
 
-_RENEW = Script.load("millpond.cache", "renew")
+_RENEW = Script.load("millpond.cache", "renew", after=("soft",))
 
 
 class Lease:

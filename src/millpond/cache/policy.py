@@ -23,6 +23,18 @@ class CachePolicy(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         jitter: An entry lives up to this much shorter than its TTL, at random, so that entries
             stored together do not expire together. Default 0: none.
+        stale_while_revalidate: For how long after its TTL a value is still served, at once, while
+            one caller's load in the background replaces it. Default 0: not at all.
+        stale_if_error: For how long after its TTL a value is still served when it cannot be loaded:
+            the loader raised or took too long, here or elsewhere. Callers wait for that load, as on
+            a miss. Default 0: not at all. A value is kept for the longer of the two.
+        stale_retry: After a load that failed, how long the stale value is served without another
+            try, in the whole fleet. Default None: 1 s, where stale values are served at all.
+        stale_after: A caller who waits for a load longer than this is given the stale value, where
+            `stale_if_error` would; the load goes on. Default None: as long as the load may take.
+        early_refresh: XFetch's beta: a value that took long to load is refreshed in the background
+            before its TTL ends, at random, typically by beta times the load's time. 1.0 is what
+            the paper calls optimal. Default None: only when it is stale.
         none_ttl: How long a None lives. Default None: as long as any value.
         error_ttl: How long a loader's failure is remembered and raised as `RemoteLoadError`
             without loading again. Default 0: only those who were waiting for that load see it,
@@ -57,6 +69,11 @@ class CachePolicy(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     jitter: Duration = 0.0
+    stale_while_revalidate: Duration = 0.0
+    stale_if_error: Duration = 0.0
+    stale_retry: Duration | None = None
+    stale_after: Duration | None = None
+    early_refresh: float | None = None
     none_ttl: Duration | None = None
     error_ttl: Duration = 0.0
     load_timeout: Duration = 30.0
@@ -78,8 +95,9 @@ class CachePolicy(msgspec.Struct, frozen=True, kw_only=True):
             seconds(getattr(self, name), name)
         if self.none_ttl is not None:
             seconds(self.none_ttl, "none_ttl")
-        for name in ("jitter", "error_ttl"):
+        for name in ("jitter", "error_ttl", "stale_while_revalidate", "stale_if_error"):
             zero_or_seconds(getattr(self, name), name)
+        self._check_staleness()
         if seconds(self.lease_ttl, "lease_ttl") < _SHORTEST_LEASE:
             raise ConfigError(
                 f"lease_ttl={self.lease_ttl} is shorter than {_SHORTEST_LEASE} s, less than a "
@@ -108,8 +126,42 @@ class CachePolicy(msgspec.Struct, frozen=True, kw_only=True):
         if self.restart not in ("keep", "clear"):
             raise ConfigError(f"restart must be 'keep' or 'clear', not {self.restart!r}")
 
+    def _check_staleness(self) -> None:
+        revalidates = zero_or_seconds(self.stale_while_revalidate, "stale_while_revalidate") > 0
+        on_error = zero_or_seconds(self.stale_if_error, "stale_if_error") > 0
+        if self.stale_retry is not None:
+            seconds(self.stale_retry, "stale_retry")
+            if not (revalidates or on_error):
+                raise ConfigError(
+                    f"stale_retry={self.stale_retry} has nothing to serve between two tries; say "
+                    "with stale_if_error how long a value may be served that cannot be loaded"
+                )
+        if self.stale_after is not None:
+            patience, limit = seconds(self.stale_after, "stale_after"), self.load_timeout
+            if not on_error:
+                raise ConfigError(
+                    f"stale_after={self.stale_after} has nothing to serve; say with stale_if_error "
+                    "how long a value may be served that cannot be loaded in time"
+                )
+            if patience >= seconds(limit, "load_timeout"):
+                raise ConfigError(
+                    f"stale_after={self.stale_after} is not below load_timeout={limit}, after "
+                    "which the stale value is served in any case; lower it, or leave it out"
+                )
+        beta = self.early_refresh
+        if beta is not None and (
+            isinstance(beta, bool)
+            or not isinstance(beta, int | float)  # pyright: ignore[reportUnnecessaryIsInstance]
+            or not 0 < beta <= _LARGEST_BETA
+        ):
+            raise ConfigError(
+                f"early_refresh must be above 0 and at most {_LARGEST_BETA}, or None for no early "
+                f"refresh, not {beta!r}; 1.0 is a good choice"
+            )
+
 
 _SHORTEST_LEASE = 0.1
+_LARGEST_BETA = 100
 
 
 def zero_or_seconds(value: Duration, name: str) -> float:

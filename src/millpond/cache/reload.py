@@ -7,7 +7,8 @@ was there before it:
 - A flight of this process that was in the table when the call began may have read its row already.
   The call waits for its end and begins anew. Of many calls that wait, one begins and the others,
   who came before it, join.
-- A lease of another process is waited for, and what it leaves is not taken but claimed.
+- A lease of another process is waited for, and what it leaves is not taken but claimed. So is its
+  claim of a value in place.
 
 It claims by the generation that it saw, so it never replaces what it has not seen: a delete, a
 write mark or another load in between is met by the next claim.
@@ -24,8 +25,9 @@ from millpond.cache.waiting import current, would_deadlock
 from millpond.errors import LoadDeadlock
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable
 
+    from millpond.cache.loaded import Loader
     from millpond.cache.store import Store
 
 __all__ = ["Reload", "reload"]
@@ -39,6 +41,10 @@ class Reload(Flight[T], Generic[T]):
 
     __slots__ = ()
 
+    def _is_loading(self, verdict: Verdict) -> bool:
+        """Tell whether somebody else's load is to be waited for: a refresh as well."""
+        return verdict.left > 0 or super()._is_loading(verdict)
+
     def _take(self, verdict: Verdict) -> Verdict | None:
         """Land with nothing that was read: values and errors are there to be replaced."""
         if verdict.found is Found.VALUE or verdict.found is Found.ERROR:
@@ -49,7 +55,7 @@ class Reload(Flight[T], Generic[T]):
 async def reload(
     store: Store[T],
     name: str,
-    loader: Callable[[], Awaitable[T]],
+    loader: Loader[T],
     ttl: int | None,
     tags: tuple[str, ...] = (),
 ) -> Landed[T]:

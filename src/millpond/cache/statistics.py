@@ -12,6 +12,9 @@ class CacheStatistics(msgspec.Struct, frozen=True, kw_only=True):
 
     hits: int  # calls answered by a stored value
     misses: int  # calls of get_or_set and get that found none
+    stale: int  # calls answered by a value past its time, on purpose
+    refreshes: int  # loads begun while the value that they replace was served
+    kept: int  # loads that failed, and left a stale value where it was
     loads: int  # loaders called
     load_failures: int  # loaders that raised or ran too long
     waits: int  # loads of other processes that were waited for
@@ -35,10 +38,13 @@ class Counters:
     __slots__ = (
         "bypassed",
         "hits",
+        "kept",
         "load_failures",
         "loads",
         "misses",
+        "refreshes",
         "refused_fills",
+        "stale",
         "unconfirmed_deletes",
         "unleased_loads",
         "unreadable",
@@ -49,6 +55,9 @@ class Counters:
         """Start at nothing."""
         self.hits = 0
         self.misses = 0
+        self.stale = 0
+        self.refreshes = 0
+        self.kept = 0
         self.loads = 0
         self.load_failures = 0
         self.waits = 0

@@ -37,7 +37,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from millpond.cache.batches import gathered
-from millpond.core.entry import ERA_SIZE, hit_prefix
+from millpond.core.entry import ERA_SIZE, IS_SOFT, hit_prefix
 from millpond.core.journal import Invalidation
 from millpond.core.scripts import Script
 from millpond.core.slots import Collector
@@ -84,6 +84,7 @@ class Versions:
 
     Attributes:
         hit: What every plain value of this cache and era begins with.
+        soft_hit: The same of those that may be served stale.
         era: The namespace's; None: unknown, or there is none.
         lane, turn: Where, and in which of its batches, it was last asked for.
     """
@@ -100,6 +101,7 @@ class Versions:
         "era",
         "hit",
         "lane",
+        "soft_hit",
         "turn",
     )
 
@@ -125,7 +127,7 @@ class Versions:
         self._not_one = b""
         self._epoch = b""
         self.era: bytes | None = None
-        self.hit = _NEVER
+        self.hit = self.soft_hit = _NEVER
         self.lane: Any = self  # not one that there ever is
         self.turn = 0
 
@@ -152,14 +154,16 @@ class Versions:
                 self._take(reply)
                 return
             self._not_one = reply
-        self.era, self.hit = None, _NEVER
+        self.era, self.hit, self.soft_hit = None, _NEVER, _NEVER
 
     def _take(self, raw: bytes) -> None:
         era = raw[:ERA_SIZE]
         self._epoch = raw[ERA_SIZE:_SIZE]
         if era != self.era:
             self.era = era
-            self.hit = hit_prefix(self._codec.version, self._codec.fingerprint, era)
+            version, fingerprint = self._codec.version, self._codec.fingerprint
+            self.hit = hit_prefix(version, fingerprint, era)
+            self.soft_hit = hit_prefix(version, fingerprint, era, flags=IS_SOFT)
 
     def _run(self) -> str:
         return self._client.run_id

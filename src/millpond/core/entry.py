@@ -9,7 +9,8 @@ hit by one `startswith` (`hit_prefix`). Integers are unsigned and big-endian.
 | 2      | byte(raw, 3)     | header version, 1                                              |
 | 3      | sub(raw, 4, 4)   | kind: `v` value, `l` lease, `e` error, `w` write mark          |
 | 4      | byte(raw, 5)     | flags: 1 value is None, 2 zstd, 4 tags, 8 for waiters only,    |
-|        |                  | 16 may be served stale; flags of a write mark: 1 overlap       |
+|        |                  | 16 may be served stale, 32 its last load failed;               |
+|        |                  | flags of a write mark: 1 overlap                               |
 | 5-6    | sub(raw, 6, 7)   | u16 version, the user's `version=`                             |
 | 7-10   | sub(raw, 8, 11)  | u32 fingerprint of the type                                    |
 | 11-16  | sub(raw, 12, 17) | era of the namespace: 6 random bytes, others after `clear()`   |
@@ -25,7 +26,8 @@ error's is the exception's type name in UTF-8.
 What not every entry needs is a section that its flag announces, in this order:
 
 - flag 16: u32 soft expiry and u32 "refresh claimed until", both in ms after created. With it bytes
-  33-40, in Lua sub(raw, 34, 37) and sub(raw, 38, 41);
+  33-40, in Lua sub(raw, 34, 37) and sub(raw, 38, 41). With flag 32 nobody has claimed it: the load
+  of whoever had has failed, and until then nobody need try again;
 - flag 4: u16 bytes that follow, and in these for each tag u16 bytes of its name, the name in UTF-8
   and its version of 12 bytes: six that `delete_tags` changes, six that `expire_tags` changes.
 
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ERA_SIZE",
     "FOR_WAITERS",
+    "HAS_FAILED",
     "HAS_TAGS",
     "HEAD_SIZE",
     "IS_NONE",
@@ -63,6 +66,7 @@ __all__ = [
     "LARGEST_PAYLOAD",
     "LEASE_SIZE",
     "NO_ERA",
+    "SOFT_SIZE",
     "Header",
     "Kind",
     "TagVersion",
@@ -95,6 +99,10 @@ IS_ZSTD = 2
 HAS_TAGS = 4
 FOR_WAITERS = 8
 IS_SOFT = 16
+HAS_FAILED = 32
+
+SOFT_SIZE = 41
+"""Bytes before the payload of a value that may be served stale and has no tags."""
 
 _START = b"\x89M\x01"
 _NAME_LONGEST = 200
@@ -136,7 +144,7 @@ class Kind(Enum):
 
 _KINDS = {kind.value[0]: kind for kind in Kind}
 _FLAGS = {
-    Kind.VALUE: IS_NONE | IS_ZSTD | HAS_TAGS | IS_SOFT,
+    Kind.VALUE: IS_NONE | IS_ZSTD | HAS_TAGS | IS_SOFT | HAS_FAILED,
     Kind.LEASE: 0,
     Kind.ERROR: HAS_TAGS | FOR_WAITERS,
     Kind.WRITE: 0xFF,
@@ -155,7 +163,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     created_ms: int = 0  # since the epoch, by the clock of the client that filled it
     load_ms: float = 0.0  # at most 65 seconds; to three digits
     soft_ms: int = 0  # after created; only with `IS_SOFT`
-    refresh_ms: int = 0  # after created; 0: none
+    refresh_ms: int = 0  # after created; 0: none; with `HAS_FAILED` that of the next try
     tags: tuple[TagVersion, ...] = ()
     payload_at: int = HEAD_SIZE
 
@@ -363,7 +371,8 @@ def parse(raw: bytes) -> Header:
     if kind is None:
         raise Unreadable("unknown kind")
     flags = raw[4]
-    if flags & ~_FLAGS[kind]:
+    failed_alone = kind is Kind.VALUE and flags & (IS_SOFT | HAS_FAILED) == HAS_FAILED
+    if flags & ~_FLAGS[kind] or failed_alone:
         raise Unreadable("unknown flags")
     if kind is Kind.LEASE or kind is Kind.WRITE:
         if kind is Kind.LEASE and size != LEASE_SIZE:

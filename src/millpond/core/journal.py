@@ -55,7 +55,7 @@ class First(NamedTuple):
     """
 
     script: Script
-    args: tuple[str | bytes | int, ...] = ()
+    args: tuple[str | bytes | int | Callable[[], bytes], ...] = ()
     told: Callable[[str, Any], None] | None = None
 
 

@@ -23,6 +23,7 @@ from __future__ import annotations
 import asyncio
 import random
 from contextlib import suppress
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol, Self, cast
 
 from millpond.core.loops import current_loop
@@ -58,12 +59,17 @@ class Reader(Protocol):
 
 
 class Watches:
-    """Who waits for which key."""
+    """Who waits for which key.
 
-    __slots__ = ("_waiting",)
+    Those of a `memory://name` are shared by threads. Without the lock: A takes the last watch of a
+    key out of its set; B adds one to that set; A removes the set, and B's watch with it.
+    """
+
+    __slots__ = ("_coming_and_going", "_waiting")
 
     def __init__(self) -> None:
         """Start with nobody."""
+        self._coming_and_going = Lock()
         self._waiting: dict[bytes, set[Watch]] = {}
 
     def __len__(self) -> int:
@@ -76,15 +82,17 @@ class Watches:
 
     def add(self, key: bytes, watch: Watch) -> None:
         """Register a watcher."""
-        self._waiting.setdefault(key, set()).add(watch)
+        with self._coming_and_going:
+            self._waiting.setdefault(key, set()).add(watch)
 
     def remove(self, key: bytes, watch: Watch) -> None:
         """Forget a watcher."""
-        waiting = self._waiting.get(key)
-        if waiting is not None:
-            waiting.discard(watch)
-            if not waiting:
-                del self._waiting[key]
+        with self._coming_and_going:
+            waiting = self._waiting.get(key)
+            if waiting is not None:
+                waiting.discard(watch)
+                if not waiting:
+                    del self._waiting[key]
 
     def pushed(self, push: list[Any]) -> None:
         """Take a push of the server: wake the watchers of its keys, or of all on a null."""
