@@ -15,7 +15,6 @@ nox.options.reuse_existing_virtualenvs = True
 nox.options.sessions = ["lint", "typing", "docs", "wheel", "tests"]
 
 PROJECT = nox.project.load_toml("pyproject.toml")
-BENCHMARKS = ("get", "hit", "herd", "race")
 
 
 def group(name: str) -> tuple[str, ...]:
@@ -86,7 +85,18 @@ def wheel(session: nox.Session) -> None:
 
 
 @nox.session
+def peers(session: nox.Session) -> None:
+    """Put other libraries through the cases of tests/peers, and write the page that tells of it."""
+    session.install("-e", ".", *group("tests"))
+    session.run("python", "-m", "tests.peers", *session.posargs)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
-    """Measure on this machine: `nox -s bench`, or `nox -s bench -- get --json out.json`."""
+    """Measure on this machine: everything, or `nox -s bench -- all --quick`, `-- get hit`.
+
+    The rivals get environments of their own, beside this one.
+    """
     session.install(".", *group("bench"))
-    session.run("python", "-m", "benchmarks", "run", *(session.posargs or BENCHMARKS))
+    session.run("python", "-m", "benchmarks", "install", success_codes=[0, 1])
+    session.run("python", "-m", "benchmarks", "run", *(session.posargs or ("all",)))

@@ -1,4 +1,4 @@
-"""The command line: `python -m benchmarks list | run | demo | readme`."""
+"""The command line: `python -m benchmarks list | install | run | report | readme | demo`."""
 
 from __future__ import annotations
 
@@ -7,22 +7,26 @@ import asyncio
 import signal
 import sys
 import tempfile
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from benchmarks import demo, environment, readme, report
+from benchmarks import demo, environment, environments, page, readme, report
+from benchmarks.ledger import Asked, Ledger, LedgerUnreadable
 from benchmarks.processes import WorkerFailed
 from benchmarks.progress import open_progress
-from benchmarks.results import Run, save
-from benchmarks.scenarios import SCENARIOS
+from benchmarks.results import Measured, Run, save
+from benchmarks.scenarios import NAMES, scenario
 from benchmarks.server import ServerUnreachable, opened_server
 from benchmarks.session import Plan, Session
-from benchmarks.subjects import SUBJECTS
+from benchmarks.subjects import subjects
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ["main"]
+
+_EVERYTHING = "all"
 
 
 class _Options(argparse.Namespace):
@@ -32,10 +36,13 @@ class _Options(argparse.Namespace):
     scenarios: list[str]
     url: str | None
     json: Path | None
+    resume: Path | None
     subjects: tuple[str, ...] | None
     tasks: tuple[int, ...] | None
     seconds: float | None
     rounds: int | None
+    publish: bool
+    files: list[Path]
     out: Path
     quick: bool
 
@@ -54,14 +61,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             case "list":
                 print(_listing())
                 return 0
+            case "install":
+                groups = dict.fromkeys(one.group for one in subjects().values())
+                return 0 if environments.install(groups, print) else 1
             case "run":
                 return _run(options, parser)
+            case "report":
+                print(page.write(options.files or [readme.FIGURES]))
+                return 0
             case "readme":
                 print("README.md was brought up to date" if readme.update() else "nothing to do")
                 return 0
             case _:
                 return asyncio.run(demo.main(options.out, quick=options.quick, url=options.url))
-    except (ServerUnreachable, WorkerFailed) as error:
+    except (ServerUnreachable, WorkerFailed, LedgerUnreadable) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -69,65 +82,164 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
+# -- run -------------------------------------------------------------------------------------------
+
+
 def _run(options: _Options, parser: argparse.ArgumentParser) -> int:
-    plans = {name: _plan(name, options, parser) for name in dict.fromkeys(options.scenarios)}
-    runs: list[Run] = []
+    ledger = _ledger(options, parser)
+    asked = ledger.asked
+    if asked is None:
+        raise RuntimeError("a run knows what it was asked for")
+    plans = _plans(asked, {run.scenario for run in ledger.runs}, parser)
     with (
         opened_server(options.url) as server,
         tempfile.TemporaryDirectory(prefix="millpond-bench-") as folder,
     ):
         progress = open_progress()
-        session = Session(server, Path(folder), progress)
+        session = Session(server, Path(folder), progress, ledger)
         try:
-            for name, plan in plans.items():
+            for number, (name, (plan, skipped)) in enumerate(plans.items(), start=1):
+                progress.left(list(plans)[number:])
+                for subject, reason in skipped.items():
+                    progress.say(f"{name} · {subject} skipped: {reason}")
                 described = environment.describe(server)
-                results = asyncio.run(SCENARIOS[name].run(session, plan))
-                runs.append(Run(scenario=name, environment=described, results=results))
+                results = asyncio.run(scenario(name).run(session, plan)) if plan.subjects else []
+                ledger.finish(
+                    Run(
+                        scenario=name,
+                        environment=described,
+                        results=results,
+                        subjects={one: _measured(one) for one in plan.subjects},
+                        skipped=skipped,
+                        quick=asked.quick,
+                    )
+                )
         finally:
             progress.close()
-    print("\n\n".join(report.text(run) for run in runs))
-    if options.json is not None:
-        save(runs, options.json)
-    return 0
+            _conclude(ledger, complete=len(ledger.runs) == len(asked.scenarios))
+    if options.publish:
+        save(ledger.runs, readme.FIGURES)
+        readme.update()
+        print(page.write([readme.FIGURES]))
+    return 1 if session.failures else 0
 
 
-def _plan(scenario: str, options: _Options, parser: argparse.ArgumentParser) -> Plan:
-    """Check the names and leave the subjects that this scenario can drive."""
-    if scenario not in SCENARIOS:
-        parser.error(f"unknown scenario {scenario!r}; known: {', '.join(SCENARIOS)}")
-    able = _able(scenario)
-    chosen = options.subjects
-    if chosen is not None:
-        for name in chosen:
-            if name not in SUBJECTS:
-                parser.error(f"unknown subject {name!r}; known: {', '.join(SUBJECTS)}")
-        chosen = tuple(name for name in chosen if name in able)
+def _ledger(options: _Options, parser: argparse.ArgumentParser) -> Ledger:
+    if options.resume is not None:
+        if options.scenarios or options.json is not None:
+            parser.error("--resume goes on with what its file says: give no scenario, no --json")
+        ledger = Ledger.load(options.resume)
+        if ledger.asked is None:
+            parser.error(f"{options.resume} does not say what was asked for")
+        if options.publish:
+            _check_publishable(ledger.asked, parser)
+        return ledger
+    names = list(dict.fromkeys(options.scenarios))
+    if not names:
+        parser.error(f"name a scenario, or {_EVERYTHING}; known: {', '.join(NAMES)}")
+    if _EVERYTHING in names:
+        names = [
+            name for name in NAMES if scenario(name).QUICK or not options.quick
+        ]  # what the budgets are about
+    for name in names:
+        if name not in NAMES:
+            parser.error(f"unknown scenario {name!r}; known: {', '.join(NAMES)}")
+    for subject in options.subjects or ():
+        if subject not in subjects():
+            parser.error(f"unknown subject {subject!r}; known: {', '.join(subjects())}")
+    path = options.json or Path("bench-results") / f"{datetime.now():%Y-%m-%d-%H%M%S}.json"  # noqa: DTZ005
+    asked = Asked(
+        scenarios=tuple(names),
+        subjects=options.subjects,
+        tasks=options.tasks,
+        seconds=options.seconds,
+        rounds=options.rounds,
+        quick=options.quick,
+    )
+    if options.publish:
+        _check_publishable(asked, parser)
+    return Ledger(path, asked)
+
+
+def _check_publishable(asked: Asked, parser: argparse.ArgumentParser) -> None:
+    """What the documentation shows is a whole run, with everything as the scenarios have it."""
+    if asked != Asked(scenarios=NAMES):
+        parser.error(f"--publish is for `run {_EVERYTHING}` as it is, without other options")
+
+
+def _plans(
+    asked: Asked, finished: set[str], parser: argparse.ArgumentParser
+) -> dict[str, tuple[Plan, dict[str, str]]]:
+    """Choose each scenario's subjects, and say why others are skipped."""
+    plans: dict[str, tuple[Plan, dict[str, str]]] = {}
+    for name in asked.scenarios:
+        if name in finished:
+            continue
+        one = scenario(name)
+        able = _able(name)
+        by_default = one.QUICK if asked.quick else one.SUBJECTS
+        chosen = by_default if asked.subjects is None else asked.subjects
+        chosen = tuple(subject for subject in chosen if subject in able)
         if not chosen:
-            parser.error(f"none of these subjects can do {scenario!r}; able: {', '.join(able)}")
-    return Plan(
-        subjects=chosen, tasks=options.tasks, seconds=options.seconds, rounds=options.rounds
-    )
+            parser.error(f"none of these subjects can do {name!r}; able: {', '.join(able)}")
+        reasons = {
+            subject: reason
+            for subject in chosen
+            if (reason := environments.why_not(subjects()[subject], one.NEEDS)) is not None
+        }
+        plan = Plan(
+            subjects=tuple(subject for subject in chosen if subject not in reasons),
+            tasks=asked.tasks,
+            seconds=asked.seconds,
+            rounds=asked.rounds,
+            quick=asked.quick,
+        )
+        plans[name] = (plan, reasons)
+    return plans
 
 
-def _able(scenario: str) -> tuple[str, ...]:
-    needs = SCENARIOS[scenario].NEEDS
+def _able(name: str) -> tuple[str, ...]:
+    needs = scenario(name).NEEDS
     return tuple(
-        name
-        for name, subject in SUBJECTS.items()
-        if (subject.commands if needs == "commands" else subject.shop) is not None
+        subject for subject, one in subjects().items() if needs in one.roles or needs in one.absent
     )
+
+
+def _measured(subject: str) -> Measured:
+    one = subjects()[subject]
+    return Measured(settings=one.settings, versions=environments.versions(one))
+
+
+def _conclude(ledger: Ledger, *, complete: bool) -> None:
+    """Print the finished scenarios, and how to go on with the rest."""
+    if ledger.runs:
+        print("\n\n".join(report.text(run) for run in ledger.runs))
+    if ledger.path is not None and ledger.path.exists():
+        print(f"\n{ledger.path}", file=sys.stderr)
+        if not complete:
+            print(f"to go on: python -m benchmarks run --resume {ledger.path}", file=sys.stderr)
+
+
+# -- list, and the options -------------------------------------------------------------------------
 
 
 def _listing() -> str:
     scenarios = [
-        (name, one.SUMMARY, ", ".join(_able(name)), ", ".join(one.SUBJECTS))
-        for name, one in SCENARIOS.items()
+        (name, scenario(name).SUMMARY, ", ".join(scenario(name).SUBJECTS)) for name in NAMES
     ]
-    subjects = [(name, one.summary) for name, one in SUBJECTS.items()]
+    known = [
+        (
+            name,
+            one.summary,
+            one.group,
+            "yes" if environments.find(one) else f"pip install {one.requires}",
+        )
+        for name, one in subjects().items()
+    ]
     return "\n\n".join(
         (
-            report.table(("scenario", "what it measures", "subjects", "by default"), scenarios),
-            report.table(("subject", "what it is"), subjects),
+            report.table(("scenario", "what it measures", "subjects"), scenarios),
+            report.table(("subject", "what it is", "group", "installed"), known),
         )
     )
 
@@ -136,15 +248,30 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     commands.add_parser("list", help="name the scenarios and the subjects")
+    commands.add_parser("install", help="make the rivals' environments, under .nox/")
 
-    commands.add_parser("readme", help="write README.md's table from benchmarks/measured.json")
-    run = commands.add_parser("run", help="measure one scenario or several")
-    run.add_argument("scenarios", nargs="+", metavar="SCENARIO", help=", ".join(SCENARIOS))
-    run.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
+    run = commands.add_parser("run", help="measure one scenario, several, or all")
+    run.add_argument(
+        "scenarios", nargs="*", metavar="SCENARIO", help=f"{_EVERYTHING}, {', '.join(NAMES)}"
+    )
+    run.add_argument(
+        "--json", type=Path, metavar="FILE", help="where to keep the results (bench-results/)"
+    )
+    run.add_argument("--resume", type=Path, metavar="FILE", help="go on with an interrupted run")
+    run.add_argument("--quick", action="store_true", help="the budgets' lines, in three minutes")
     run.add_argument("--subjects", type=_names, metavar="A,B", help="only these")
     run.add_argument("--tasks", type=_counts, metavar="N[,N]", help="tasks of one process")
     run.add_argument("--seconds", type=_seconds, metavar="S", help="measured in each round")
     run.add_argument("--rounds", type=_count, metavar="R", help="of each subject")
+    run.add_argument(
+        "--publish",
+        action="store_true",
+        help="keep the results as the project's own, and write README.md and docs from them",
+    )
+
+    written = commands.add_parser("report", help="write the documentation's page and charts")
+    written.add_argument("files", nargs="*", type=Path, metavar="FILE", help="results of runs")
+    commands.add_parser("readme", help="write README.md's tables from benchmarks/measured.json")
 
     show = commands.add_parser("demo", help="a thundering herd and a write race, in a minute")
     show.add_argument("--out", type=Path, default=Path("demo-results"), metavar="DIR")

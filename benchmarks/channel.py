@@ -20,6 +20,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
     scenario: str
     subject: str
+    adapter: str  # "module:name"
+    alone: bool  # in an environment that must not have millpond
     url: str
     index: int  # of this process among those that act together
     options: msgspec.Raw  # the scenario's own
@@ -36,6 +38,8 @@ class Channel:
         """Make one that is not connected yet."""
         self._lines: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._reader = asyncio.StreamReader()
+        # A library that prints must not end up between the answers.
+        self._answers, sys.stdout = sys.stdout.buffer, sys.stderr
 
     async def listen(self) -> None:
         """Read lines as they come, until the parent closes the pipe.
@@ -59,8 +63,8 @@ class Channel:
 
     def send(self, message: msgspec.Struct) -> None:
         """Answer the parent, which always reads."""
-        sys.stdout.buffer.write(msgspec.json.encode(message) + b"\n")
-        sys.stdout.buffer.flush()
+        self._answers.write(msgspec.json.encode(message) + b"\n")
+        self._answers.flush()
 
 
 async def sleep_until(moment_ns: int) -> None:

@@ -142,18 +142,19 @@ async def _herds(session: Session, *, quick: bool) -> list[Herd]:
 async def _races(session: Session, *, quick: bool) -> list[Race]:
     rounds = 1 if quick else _RACE_ROUNDS
     seconds = _QUICK_RACE_SECONDS if quick else _RACE_SECONDS
-    session.progress.begin("The write race", rounds * len(_RACERS) * seconds)
+    session.progress.begin("The write race", rounds * len(_RACERS))
     races: list[Race] = []
     for number in range(rounds):
         for subject in _RACERS:
             name = _NAMES[subject]
-            session.progress.at(f"{name}, 4 hot products, round {number + 1}/{rounds}")
+            session.progress.at(f"{name}, one write in ten, round {number + 1}/{rounds}")
             one = await race.play(session, subject, seconds=seconds)
             session.progress.say(
                 f"  {'race':<10} {name:<18} {one.stale:>5,} stale of {one.reads:,} reads "
                 f"beside {one.writes:,} writes"
             )
             races.append(one)
+            session.progress.advance()
     return races
 
 

@@ -16,7 +16,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import sys
 import tempfile
 from asyncio.subprocess import PIPE, Process
 from pathlib import Path
@@ -25,6 +24,7 @@ from typing import IO, TYPE_CHECKING, TypeVar
 import msgspec
 
 from benchmarks.channel import Order
+from benchmarks.environments import Interpreter, environment
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -70,6 +70,14 @@ class Team:
         lines = await asyncio.gather(*(self._line(process) for process in self._processes))
         return [msgspec.json.decode(line, type=kind) for line in lines]
 
+    async def receive_from(self, index: int, kind: type[T]) -> T:
+        """Wait for one message of one worker.
+
+        Raises:
+            WorkerFailed: It ended instead.
+        """
+        return msgspec.json.decode(await self._line(self._processes[index]), type=kind)
+
     async def _line(self, process: Process) -> bytes:
         if process.stdout is None:
             raise RuntimeError("the worker was started without a pipe")
@@ -96,13 +104,22 @@ class Team:
 
 @contextlib.asynccontextmanager
 async def team(
-    scenario: str, subject: str, *, url: str, options: msgspec.Struct, processes: int = 1
+    scenario: str,
+    subject: str,
+    *,
+    interpreter: Interpreter,
+    adapter: str,
+    url: str,
+    options: msgspec.Struct,
+    processes: int = 1,
 ) -> AsyncGenerator[Team]:
     """Start fresh processes for one subject; all have ended when the block has.
 
     Args:
         scenario: Whose `work` they run.
-        subject: The adapter they drive.
+        subject: Whom they drive.
+        interpreter: What to run them with.
+        adapter: `module:name` of the subject's adapter.
         url: The server's.
         options: What `work` reads from its order.
         processes: How many.
@@ -113,13 +130,14 @@ async def team(
             for _ in range(processes):
                 started.append(  # noqa: PERF401 - a failing start must leave the others known
                     await asyncio.create_subprocess_exec(
-                        sys.executable,
+                        interpreter.program,
                         "-m",
                         "benchmarks.worker",
                         stdin=PIPE,
                         stdout=PIPE,
                         stderr=log,
                         cwd=_ROOT,
+                        env=environment(interpreter),
                         limit=_LONGEST_LINE,
                     )
                 )
@@ -127,7 +145,15 @@ async def team(
             raw = msgspec.Raw(msgspec.json.encode(options))
             await crew.send_each(
                 [
-                    Order(scenario=scenario, subject=subject, url=url, index=index, options=raw)
+                    Order(
+                        scenario=scenario,
+                        subject=subject,
+                        adapter=adapter,
+                        alone=interpreter.alone,
+                        url=url,
+                        index=index,
+                        options=raw,
+                    )
                     for index in range(processes)
                 ]
             )

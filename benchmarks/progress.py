@@ -11,7 +11,7 @@ import sys
 from typing import TYPE_CHECKING, Protocol, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 __all__ = ["PlainProgress", "Progress", "open_progress"]
 
@@ -36,6 +36,14 @@ class Progress(Protocol):
         """Move the stage forward."""
         ...
 
+    def figures(self, text: str) -> None:
+        """Show the figures of the stage so far, in a line."""
+        ...
+
+    def left(self, stages: Sequence[str]) -> None:
+        """Name the stages that come after this one."""
+        ...
+
     def say(self, line: str) -> None:
         """Print a line that stays."""
         ...
@@ -58,6 +66,14 @@ class PlainProgress:
 
     def advance(self, amount: float = 1.0) -> None:
         """Draw nothing."""
+
+    def figures(self, text: str) -> None:
+        """Say nothing: medians come when the rounds are over."""
+
+    def left(self, stages: Sequence[str]) -> None:
+        """Print what is left."""
+        if stages:
+            self.say(f"({len(stages)} left: {', '.join(stages)})")
 
     def say(self, line: str) -> None:
         """Print the line at once, even into a pipe."""

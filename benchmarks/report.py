@@ -1,4 +1,4 @@
-"""Tables for the terminal: one layout per scenario, all of them from the same `Result`s."""
+"""Tables of results: one set of columns per scenario, for the terminal and for pages alike."""
 
 from __future__ import annotations
 
@@ -7,17 +7,85 @@ from collections.abc import Callable, Sequence
 from benchmarks import environment
 from benchmarks.results import Result, Run
 
-__all__ = ["Column", "table", "text"]
+__all__ = ["AGAINST", "NOTES", "Column", "columns", "rows", "table", "text"]
 
 Column = tuple[str, Callable[[Result], str]]
+
+AGAINST = {
+    "get": "redis-py",
+    "tasks": "redis-py",
+    "large": "redis-py",
+    "hit": "recipe",
+    "near": "cashews",
+    "get_many": "redis-py",
+    "miss": "recipe",
+    "processes": "recipe",
+    "lock": "redis-py",
+    "lock_contended": "redis-py",
+    "limit": "throttled-sliding",
+    "limit_denied": "throttled-sliding",
+    "web": "bare",
+    "web_limit": "bare",
+    "web_page": "bare",
+    "writes": "delete",
+}
+"""Whose rate the others are measured by."""
+
+_CLOSED = "A closed loop: latencies are those of a saturated client. x: the median of the rounds'."
+NOTES = {
+    "get": _CLOSED,
+    "tasks": _CLOSED,
+    "large": _CLOSED,
+    "hit": f"{_CLOSED} Loads must be 0.",
+    "arrivals": (
+        "An open loop: a read's time counts from when it was due. late: the share of reads that "
+        "were not answered half a second after the last had begun, or that raised."
+    ),
+    "near": f"{_CLOSED} Loads must be 0.",
+    "get_many": f"{_CLOSED} Products per second; latencies are those of calls of 100.",
+    "miss": f"{_CLOSED} Loads are as many as reads.",
+    "processes": f"{_CLOSED} Rates are sums over the processes.",
+    "herd": (
+        "last: the last caller, in ms after the first load's end. Commands: mean per herd. "
+        "All callers start at one moment: an open loop."
+    ),
+    "race": "stale: older than the last finished write when the read began.",
+    "writes": "per second: reads and writes together; x: over delete's, same share of writes.",
+    "outage": (
+        "An open loop, ten calls a second. raised: the share of calls that ended in an error, "
+        "those given up after 12 s included."
+    ),
+    "lock": f"{_CLOSED} Acquisitions, each released.",
+    "lock_contended": (
+        "A hand-over is an acquisition by another task than the one before. least: the share of "
+        "the process that had fewer. Waits are those that ended in a hand-over. commands: what "
+        "the server ran per hand-over. B/waiter: Python heap of one waiting task."
+    ),
+    "limit": f"{_CLOSED} allowed: the share of hits that were let through.",
+    "limit_denied": _CLOSED,
+    "limit_memory": "MEMORY USAGE of all keys that were written.",
+    "idle": "Growth of resident memory by a hundred clients, each with a connection, for one.",
+    "web": "Requests per second of one server process; CPU and memory are the server's.",
+    "web_limit": "Requests per second of one server process; CPU and memory are the server's.",
+    "web_page": "Requests per second of one server process; CPU and memory are the server's.",
+}
 
 
 def _number(value: float | None, digits: int = 0) -> str:
     return "-" if value is None else f"{value:,.{digits}f}"
 
 
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f} %"
+
+
 def _command(result: Result, *names: str) -> str:
     return _number(sum((result.commands or {}).get(name, 0.0) for name in names))
+
+
+def _commands(result: Result) -> str:
+    total = None if result.commands is None else sum(result.commands.values())
+    return _number(total, 1)
 
 
 def _against(other: str) -> Callable[[Result], str]:
@@ -28,11 +96,14 @@ def _against(other: str) -> Callable[[Result], str]:
 
 
 _TASKS: Column = ("tasks", lambda one: _number(one.tasks))
+_PROCESSES: Column = ("processes", lambda one: _number(one.processes))
+_SETTING: Column = ("setting", lambda one: one.setting or "-")
 _SUBJECT: Column = ("subject", lambda one: one.subject)
 _WAITS: tuple[Column, ...] = (
     ("p50 ms", lambda one: _number(one.p50_ms, 2)),
     ("p99 ms", lambda one: _number(one.p99_ms, 2)),
 )
+_MAX: Column = ("max ms", lambda one: _number(one.max_ms, 2))
 _RATE: Column = ("per second", lambda one: _number(one.per_second))
 _COST: tuple[Column, ...] = (
     ("p99.9 ms", lambda one: _number(one.p999_ms, 2)),
@@ -40,18 +111,9 @@ _COST: tuple[Column, ...] = (
     ("RSS MiB", lambda one: _number(one.rss_mib, 1)),
 )
 _LOADS: Column = ("loads", lambda one: _number(one.loads))
+_ALLOWED: Column = ("allowed", lambda one: _share(one.allowed))
 
-_COLUMNS: dict[str, tuple[Column, ...]] = {
-    "get": (
-        _TASKS,
-        _SUBJECT,
-        _RATE,
-        ("x redis-py", _against("redis-py")),
-        ("x floor", _against("floor")),
-        *_WAITS,
-        *_COST,
-    ),
-    "hit": (_TASKS, _SUBJECT, _RATE, ("x recipe", _against("recipe")), *_WAITS, *_COST, _LOADS),
+_OTHERS: dict[str, tuple[Column, ...]] = {
     "herd": (
         ("moment", lambda one: one.moment or "-"),
         _SUBJECT,
@@ -59,7 +121,7 @@ _COLUMNS: dict[str, tuple[Column, ...]] = {
         _LOADS,
         ("worst", lambda one: _number(one.most_loads)),
         *_WAITS,
-        ("max ms", lambda one: _number(one.max_ms, 2)),
+        _MAX,
         ("last p50", lambda one: _number(one.after_fill_p50_ms, 2)),
         ("last p99", lambda one: _number(one.after_fill_p99_ms, 2)),
         ("GET", lambda one: _command(one, "get")),
@@ -68,6 +130,7 @@ _COLUMNS: dict[str, tuple[Column, ...]] = {
         ("CACHING", lambda one: _command(one, "client|caching")),
     ),
     "race": (
+        _SETTING,
         _SUBJECT,
         ("reads", lambda one: _number(one.reads)),
         ("stale", lambda one: _number(one.stale)),
@@ -75,11 +138,11 @@ _COLUMNS: dict[str, tuple[Column, ...]] = {
         _LOADS,
         _RATE,
         *_WAITS,
-        ("max ms", lambda one: _number(one.max_ms, 2)),
+        _MAX,
     ),
     "writes": (
+        _SETTING,
         _SUBJECT,
-        ("setting", lambda one: one.setting or "-"),
         _RATE,
         ("x delete", _against("delete")),
         ("reads", lambda one: _number(one.reads)),
@@ -87,27 +150,93 @@ _COLUMNS: dict[str, tuple[Column, ...]] = {
         _LOADS,
         *_WAITS,
     ),
+    "arrivals": (
+        _SETTING,
+        _SUBJECT,
+        *_WAITS,
+        ("p99.9 ms", lambda one: _number(one.p999_ms, 2)),
+        _MAX,
+        ("late", lambda one: _share(one.errors)),
+        ("CPU µs/op", lambda one: _number(one.cpu_us, 1)),
+    ),
+    "outage": (
+        _SETTING,
+        _SUBJECT,
+        *_WAITS,
+        _MAX,
+        ("raised", lambda one: _share(one.errors)),
+        _LOADS,
+    ),
+    "lock_contended": (
+        _SUBJECT,
+        ("hand-overs/s", lambda one: _number(one.per_second)),
+        ("acquired/s", lambda one: _number(one.acquired_per_second)),
+        ("least", lambda one: _share(one.least_share)),
+        ("commands", _commands),
+        ("B/waiter", lambda one: _number(one.waiter_bytes)),
+        *_WAITS,
+        _MAX,
+    ),
+    "idle": (
+        _SUBJECT,
+        ("bytes", lambda one: _number(one.client_bytes)),
+        ("RSS MiB", lambda one: _number(one.rss_mib, 1)),
+    ),
+    "limit_memory": (
+        _SETTING,
+        _SUBJECT,
+        ("bytes", lambda one: _number(one.bytes_per_key)),
+        _ALLOWED,
+    ),
 }
-_NOTES = {
-    "get": "x: rate over that subject's, median of the rounds' ratios.",
-    "hit": "x: rate over that subject's, median of the rounds' ratios. Loads must be 0.",
-    "herd": "last: the last caller, in ms after the first load's end. Commands: mean per herd.",
-    "writes": "per second: reads and writes together; x delete: over that way's, same writes.",
-    "race": "stale: older than the last finished write when the read began.",
-}
+
+
+def columns(run: Run) -> tuple[Column, ...]:
+    """Choose the columns of a scenario; of those that may be empty, the ones that are not."""
+    if run.scenario in _OTHERS:
+        return _OTHERS[run.scenario]
+    against = AGAINST[run.scenario]
+    optional: list[tuple[Column, bool]] = [
+        (_SETTING, any(one.setting for one in run.results)),
+        (_PROCESSES, any(one.processes > 1 for one in run.results)),
+        (_LOADS, any(one.loads is not None for one in run.results)),
+        (_ALLOWED, any(one.allowed is not None for one in run.results)),
+    ]
+    before = [column for column, wanted in optional[:2] if wanted]
+    after = [column for column, wanted in optional[2:] if wanted]
+    floor: list[Column] = []
+    if any(one.subject == "floor" for one in run.results):
+        floor = [("x floor", _against("floor"))]
+    return (
+        *before,
+        _TASKS,
+        _SUBJECT,
+        _RATE,
+        (f"x {against}", _against(against)),
+        *floor,
+        *_WAITS,
+        *_COST,
+        *after,
+    )
+
+
+def rows(run: Run) -> list[list[str]]:
+    """Write every result's cells; of one that failed, those that say who."""
+    return [[cell(result) for _, cell in columns(run)] for result in run.results]
 
 
 def text(run: Run) -> str:
-    """Lay out one run: machine, table, and what the columns mean."""
-    columns = _COLUMNS[run.scenario]
-    rows = [[cell(result) for _, cell in columns] for result in run.results]
-    return "\n".join(
-        (
-            f"{run.scenario}: {environment.one_line(run.environment)}",
-            table([name for name, _ in columns], rows),
-            _NOTES[run.scenario],
-        )
-    )
+    """Lay out one run: machine, table, what the columns mean, and what is missing."""
+    lines = [f"{run.scenario}: {environment.one_line(run.environment)}"]
+    if run.results:
+        lines += [table([name for name, _ in columns(run)], rows(run)), NOTES[run.scenario]]
+    lines += [
+        f"{one.subject} failed ({one.setting or f'{one.tasks} tasks'}): {one.failure}"
+        for one in run.results
+        if one.failure is not None
+    ]
+    lines += [f"{subject} skipped: {reason}" for subject, reason in run.skipped.items()]
+    return "\n".join(lines)
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["Result", "Run", "median", "percentile", "ratios", "save"]
+__all__ = ["Measured", "Result", "Run", "median", "percentile", "ratios", "save"]
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -51,14 +51,32 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     stale: int | None = None
     cpu_us: float | None = None  # the subject's process, per operation
     rss_mib: float | None = None  # its peak resident memory
+    allowed: float | None = None  # of hits on a limit: the share that was let through
+    least_share: float | None = None  # of hand-overs: the share of the process that had fewest
+    acquired_per_second: float | None = None  # of a lock, by whomever: hand-overs and others
+    waiter_bytes: int | None = None  # of the Python heap, for one task that waits for a lock
+    client_bytes: int | None = None  # of resident memory, for one client that has been used once
+    bytes_per_key: int | None = None  # of the server's memory
+    errors: float | None = None  # the share of calls that raised
+    failure: str | None = None  # why there are no figures
 
 
-class Run(msgspec.Struct, frozen=True, kw_only=True):
+class Measured(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a subject was when it was measured."""
+
+    settings: str
+    versions: dict[str, str] = {}
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One scenario on one machine."""
 
     scenario: str
     environment: dict[str, Any]
     results: list[Result]
+    subjects: dict[str, Measured] = {}
+    skipped: dict[str, str] = {}  # subjects that could not be measured, and why
+    quick: bool = False
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -95,7 +113,7 @@ def ratios(rates: Mapping[str, Sequence[float]], subject: str) -> dict[str, floa
 
 
 def save(runs: Sequence[Run], path: Path) -> None:
-    """Write one run as one object, several as `{"runs": [...]}`."""
-    document: Run | dict[str, Sequence[Run]] = runs[0] if len(runs) == 1 else {"runs": runs}
+    """Write runs as `{"runs": [...]}`, as a ledger does."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
+    encoded = msgspec.json.encode({"runs": runs})
+    path.write_bytes(msgspec.json.format(encoded, indent=2) + b"\n")

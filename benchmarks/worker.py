@@ -7,12 +7,13 @@ caches, connections or garbage collector. Every subject runs on uvloop.
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import signal
 
 import uvloop
 
 from benchmarks.channel import Channel, Order
-from benchmarks.scenarios import SCENARIOS
+from benchmarks.scenarios import scenario
 
 __all__ = ["main"]
 
@@ -24,7 +25,9 @@ async def main() -> None:
     try:
         order = await channel.receive(Order)
         if order is not None:
-            await SCENARIOS[order.scenario].work(order, channel)
+            if order.alone and importlib.util.find_spec("millpond") is not None:
+                raise RuntimeError(f"the environment of {order.subject} must not have millpond")
+            await scenario(order.scenario).work(order, channel)
     finally:
         listening.cancel()
 

@@ -2,16 +2,42 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Protocol
-
-from benchmarks.scenarios import get, herd, hit, race, writes
+import importlib
+from typing import TYPE_CHECKING, Protocol, cast
 
 if TYPE_CHECKING:
     from benchmarks.channel import Channel, Order
     from benchmarks.results import Result
     from benchmarks.session import Plan, Session
+    from benchmarks.subjects import Role
 
-__all__ = ["SCENARIOS", "Scenario"]
+__all__ = ["NAMES", "Scenario", "scenario"]
+
+NAMES: tuple[str, ...] = (
+    "get",
+    "tasks",
+    "large",
+    "hit",
+    "arrivals",
+    "near",
+    "get_many",
+    "miss",
+    "processes",
+    "herd",
+    "race",
+    "writes",
+    "outage",
+    "lock",
+    "lock_contended",
+    "limit",
+    "limit_denied",
+    "limit_memory",
+    "web",
+    "web_limit",
+    "web_page",
+    "idle",
+)
+"""In the order in which `run all` measures them, and pages show them."""
 
 
 class Scenario(Protocol):
@@ -23,13 +49,18 @@ class Scenario(Protocol):
         ...
 
     @property
-    def NEEDS(self) -> Literal["commands", "shop"]:  # noqa: N802
+    def NEEDS(self) -> Role:  # noqa: N802
         """Which adapter of a subject it drives."""
         ...
 
     @property
     def SUBJECTS(self) -> tuple[str, ...]:  # noqa: N802
         """Those it measures unless told otherwise."""
+        ...
+
+    @property
+    def QUICK(self) -> tuple[str, ...]:  # noqa: N802
+        """Those it measures with `--quick`; none: it is left out then."""
         ...
 
     async def run(self, session: Session, plan: Plan) -> list[Result]:
@@ -41,10 +72,10 @@ class Scenario(Protocol):
         ...
 
 
-SCENARIOS: dict[str, Scenario] = {
-    "get": get,
-    "hit": hit,
-    "herd": herd,
-    "race": race,
-    "writes": writes,
-}
+def scenario(name: str) -> Scenario:
+    """Import one scenario: a worker needs no other, and may lack what others need.
+
+    Args:
+        name: One of `NAMES`.
+    """
+    return cast("Scenario", importlib.import_module(f"{__name__}.{name}"))

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, cast
 
 import msgspec
 
@@ -20,6 +20,8 @@ from benchmarks import subjects
 from benchmarks.channel import Channel, Order, sleep_until
 from benchmarks.results import Result, median, percentile
 from benchmarks.source import PRODUCTS, Catalogue, Product
+from benchmarks.throughput import LEAD_NS, Setting, failed
+from benchmarks.turns import take_turns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MOMENTS",
     "NEEDS",
+    "QUICK",
     "SUBJECTS",
     "SUMMARY",
     "Herd",
@@ -42,7 +45,16 @@ __all__ = [
 
 SUMMARY = "4 processes x 250 tasks want one value of 200 ms, cold and at expiry"
 NEEDS: Final = "shop"
-SUBJECTS: tuple[str, ...] = ("recipe", "millpond")
+SUBJECTS: tuple[str, ...] = (
+    "unprotected",
+    "recipe",
+    "cashews",
+    "cashews-locked",
+    "aiocache",
+    "fastapi-cache2",
+    "millpond",
+)
+QUICK: tuple[str, ...] = ("recipe", "millpond")
 
 Moment = Literal["cold", "expiry"]
 MOMENTS: tuple[Moment, ...] = ("cold", "expiry")
@@ -50,7 +62,6 @@ MOMENTS: tuple[Moment, ...] = ("cold", "expiry")
 _PROCESSES = 4
 _TASKS = 250
 _ROUNDS = 20
-_LEAD_NS = 50_000_000  # from the order to the start: all workers have read it by then
 _PAST_EXPIRY_NS = 5_000_000
 
 
@@ -101,22 +112,29 @@ class _Share(msgspec.Struct, frozen=True):
 
 async def run(session: Session, plan: Plan) -> list[Result]:
     """Play every subject's herds, interleaved, and sum them up by subject and moment."""
-    chosen = plan.subjects or SUBJECTS
-    rounds = plan.rounds or _ROUNDS
-    tasks = plan.tasks[0] if plan.tasks else _TASKS
-    session.progress.begin("herd", rounds * len(chosen))
-    herds: list[Herd] = []
-    for number in range(rounds):
-        turn = number % len(chosen)
-        for subject in (*chosen[turn:], *chosen[:turn]):
-            session.progress.at(f"{subject} · round {number + 1}/{rounds}")
-            herds += await play(session, subject, number, tasks=tasks)
-            session.progress.advance()
-    return [
-        summary([herd for herd in herds if (herd.subject, herd.moment) == (subject, moment)])
-        for moment in MOMENTS
-        for subject in chosen
-    ]
+    rounds = plan.rounds or (3 if plan.quick else _ROUNDS)
+    setting = Setting(tasks=plan.tasks[0] if plan.tasks else _TASKS, processes=_PROCESSES)
+
+    async def both(subject: str, number: int) -> list[Herd]:
+        return await play(session, subject, number, tasks=setting.tasks)
+
+    session.progress.begin("herd", rounds * len(plan.subjects))
+    taken = await take_turns(
+        session, "herd", plan.subjects, both, list[Herd], rounds=rounds, setting=setting.label
+    )
+    results: list[Result] = []
+    for moment in MOMENTS:
+        for subject, pairs in taken.items():
+            herds = [herd for pair in pairs for herd in pair if herd.moment == moment]
+            if not herds:
+                results.append(failed(session, "herd", subject, setting))
+                continue
+            results.append(summary(herds))
+            session.progress.say(
+                f"herd · {moment:<6} · {subject:<16} {results[-1].loads} loads in {len(herds)} "
+                f"herds, last caller p99 {results[-1].after_fill_p99_ms:.1f} ms after the load"
+            )
+    return results
 
 
 async def play(
@@ -135,11 +153,11 @@ async def play(
         product=1 + number * 997 % PRODUCTS, database=str(session.catalogue()), tasks=tasks
     )
     herds: list[Herd] = []
-    async with session.team("herd", subject, options, size=processes) as team:
+    async with session.team("herd", NEEDS, subject, options, size=processes) as team:
         key = (await team.receive(_Ready))[0].key
         session.server.delete([key])
         for moment in MOMENTS:
-            start = time.monotonic_ns() + _LEAD_NS
+            start = time.monotonic_ns() + LEAD_NS
             if moment == "expiry":
                 left_ns = session.server.milliseconds_left(key) * 1_000_000
                 start = max(start, time.monotonic_ns() + left_ns + _PAST_EXPIRY_NS)
@@ -201,7 +219,8 @@ async def work(order: Order, channel: Channel) -> None:
     """Be one process of a subject's herds, until the parent has no more of them."""
     options = order.read(HerdOptions)
     catalogue = Catalogue(Path(options.database), delay=options.delay)
-    shop = subjects.shop(order.subject, order.url, tasks=options.tasks, ttl=options.ttl)
+    made = subjects.make(order.adapter, order.url, tasks=options.tasks, ttl=options.ttl)
+    shop = cast("subjects.Shop", made)
     await shop.open()
     try:
         # The herd is to find the worker threads, their connections and the pages warm.

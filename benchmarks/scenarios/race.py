@@ -1,26 +1,30 @@
-"""`race`: readers and writers on four hot products in four processes; stale reads are counted.
+"""`race`: reads beside 1 %, 10 % and 50 % writes in four processes; stale reads are counted.
 
 A write is finished when its commit and then its invalidation have returned. A read is stale if
 it yields a version older than the last finished write when the read began: whoever shows such a
 value shows what somebody has already been told is replaced. How this is known across processes:
 
 1. A writer commits version v, invalidates, and only then stores v in memory that all processes
-   share. Each product has one writer, so the numbers only grow.
+   share. Each product belongs to one process, where one write of it runs at a time, so the
+   numbers only grow.
 2. A reader takes that number first and reads through the cache after. A value with a smaller
    version is stale; nothing else is.
 
 A load reads its row first and then awaits, as a handler does that has more to fetch: that is the
-time in which a write can overtake it.
+time in which a write can overtake it. Products are drawn by Zipf's law, as visitors do: of 64
+the most popular has a fifth of all reads and writes.
 """
 
 from __future__ import annotations
 
 import asyncio
+import bisect
+import itertools
 import mmap
 import random
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import msgspec
 
@@ -28,27 +32,38 @@ from benchmarks import subjects
 from benchmarks.channel import Channel, Order, sleep_until
 from benchmarks.results import Result, percentile
 from benchmarks.source import Catalogue, Product
+from benchmarks.throughput import LEAD_NS, Go, Setting, failed
+from benchmarks.turns import take_turns
 
 if TYPE_CHECKING:
     from benchmarks.session import Plan, Session
 
-__all__ = ["NEEDS", "SUBJECTS", "SUMMARY", "Race", "play", "run", "summary", "work"]
+__all__ = ["NEEDS", "QUICK", "SUBJECTS", "SUMMARY", "Race", "play", "run", "summary", "work"]
 
-SUMMARY = "readers and writers on 4 hot products in 4 processes; stale reads are counted"
+SUMMARY = "reads beside 1, 10 and 50 % writes, Zipf keys, 4 processes; stale reads are counted"
 NEEDS: Final = "shop"
-SUBJECTS: tuple[str, ...] = ("recipe", "millpond")
+SUBJECTS: tuple[str, ...] = (
+    "unprotected",
+    "recipe",
+    "cashews",
+    "cashews-client-side",
+    "aiocache",
+    "fastapi-cache2",
+    "millpond",
+)
+QUICK: tuple[str, ...] = ()
 
-_PRODUCTS = (101, 202, 303, 404)
+_PRODUCTS = tuple(range(101, 165))
+_WEIGHTS = list(itertools.accumulate(1 / rank for rank in range(1, len(_PRODUCTS) + 1)))
+_SHARES = (0.01, 0.10, 0.50)  # of writes
 _PROCESSES = 4
-_READERS = 8  # in each process
+_TASKS = 8  # in each process
 _SECONDS = 2.5
-_ROUNDS = 4
+_ROUNDS = 3
 _DELAY = 0.02  # seconds of one load, most of them after the row was read
 _TTL = 5.0
-_READER_PAUSE = 0.004  # seconds at most, between two reads of one reader
-_WRITER_PAUSE = (0.005, 0.060)  # seconds, between two writes of one product
-_LEAD_NS = 50_000_000
-_LATENCIES = 20_000  # at most, sent home by one process
+_PAUSE = 0.006  # seconds at most, between two operations of one task
+_LATENCIES = 2_000  # at most, sent home by one process
 
 
 class RaceOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,15 +71,17 @@ class RaceOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     database: str
     finished: str  # a file of one u64 per product, mapped by every process
-    readers: int
+    tasks: int
     seconds: float
+    share: float
 
 
 class Race(msgspec.Struct, frozen=True, kw_only=True):
     """One race as it happened, all processes together."""
 
     subject: str
-    readers: int
+    share: float  # of writes among all operations
+    tasks: int
     seconds: float
     reads: int
     stale: int
@@ -78,10 +95,6 @@ class _Ready(msgspec.Struct, frozen=True):
     keys: list[str]
 
 
-class _Go(msgspec.Struct, frozen=True):
-    at_ns: int
-
-
 class _Share(msgspec.Struct):
     reads: int = 0
     stale: int = 0
@@ -92,55 +105,75 @@ class _Share(msgspec.Struct):
 
 
 async def run(session: Session, plan: Plan) -> list[Result]:
-    """Race every subject in turn, interleaved, and sum up by subject."""
-    chosen = plan.subjects or SUBJECTS
+    """Race every subject in turn, at every share of writes, and sum up by subject."""
     rounds = plan.rounds or _ROUNDS
     seconds = plan.seconds or _SECONDS
-    readers = plan.tasks[0] if plan.tasks else _READERS
-    session.progress.begin("race", rounds * len(chosen) * seconds)
-    races: list[Race] = []
-    for number in range(rounds):
-        turn = number % len(chosen)
-        for subject in (*chosen[turn:], *chosen[:turn]):
-            session.progress.at(f"{subject} · round {number + 1}/{rounds}")
-            races.append(await play(session, subject, seconds=seconds, readers=readers))
-    return [summary([race for race in races if race.subject == subject]) for subject in chosen]
+    tasks = plan.tasks[0] if plan.tasks else _TASKS
+    session.progress.begin("race", len(_SHARES) * rounds * len(plan.subjects))
+    results: list[Result] = []
+    for share in _SHARES:
+        setting = Setting(name=f"{share:.0%} writes", tasks=tasks, processes=_PROCESSES)
+
+        async def race(subject: str, number: int, share: float = share) -> Race:
+            del number
+            return await play(session, subject, share=share, seconds=seconds, tasks=tasks)
+
+        taken = await take_turns(
+            session, "race", plan.subjects, race, Race, rounds=rounds, setting=setting.label
+        )
+        for subject, races in taken.items():
+            if not races:
+                results.append(failed(session, "race", subject, setting))
+                continue
+            results.append(summary(races))
+            session.progress.say(
+                f"race · {setting.name} · {subject:<20} {results[-1].stale:>7,} stale of "
+                f"{results[-1].reads:,} reads"
+            )
+    return results
 
 
 async def play(
-    session: Session, subject: str, *, seconds: float = _SECONDS, readers: int = _READERS
+    session: Session,
+    subject: str,
+    *,
+    share: float = 0.1,
+    seconds: float = _SECONDS,
+    tasks: int = _TASKS,
 ) -> Race:
-    """Let fresh processes race on one subject's cache; advances the display as time passes.
+    """Let fresh processes race on one subject's cache.
 
     Args:
         session: The server and the catalogue.
         subject: The cache.
+        share: Of writes among all operations.
         seconds: How long.
-        readers: Tasks that read, in each process.
+        tasks: In each process.
     """
     finished = session.folder / "finished"
     finished.write_bytes(bytes(8 * len(_PRODUCTS)))
     options = RaceOptions(
-        database=str(session.catalogue()), finished=str(finished), readers=readers, seconds=seconds
+        database=str(session.catalogue()),
+        finished=str(finished),
+        tasks=tasks,
+        seconds=seconds,
+        share=share,
     )
-    async with session.team("race", subject, options, size=_PROCESSES) as team:
+    async with session.team("race", NEEDS, subject, options, size=_PROCESSES) as team:
         session.server.delete((await team.receive(_Ready))[0].keys)
-        await team.send(_Go(time.monotonic_ns() + _LEAD_NS))
-        racing = asyncio.ensure_future(team.receive(_Share))
-        try:
-            shares = await _shown(session, racing, seconds)
-        finally:
-            racing.cancel()
+        await team.send(Go(time.monotonic_ns() + LEAD_NS))
+        shares = await team.receive(_Share)
     return Race(
         subject=subject,
-        readers=readers,
+        share=share,
+        tasks=tasks,
         seconds=seconds,
-        reads=sum(share.reads for share in shares),
-        stale=sum(share.stale for share in shares),
-        loads=sum(share.loads for share in shares),
-        writes=sum(share.writes for share in shares),
-        unconfirmed=sum(share.unconfirmed for share in shares),
-        latencies_ms=[one for share in shares for one in share.latencies_ms],
+        reads=sum(one.reads for one in shares),
+        stale=sum(one.stale for one in shares),
+        loads=sum(one.loads for one in shares),
+        writes=sum(one.writes for one in shares),
+        unconfirmed=sum(one.unconfirmed for one in shares),
+        latencies_ms=[latency for one in shares for latency in one.latencies_ms],
     )
 
 
@@ -151,7 +184,8 @@ def summary(races: list[Race]) -> Result:
     reads = sum(race.reads for race in races)
     return Result(
         subject=races[0].subject,
-        tasks=races[0].readers,
+        setting=f"{races[0].share:.0%} writes",
+        tasks=races[0].tasks,
         processes=_PROCESSES,
         rounds=len(races),
         per_second=round(reads / seconds),
@@ -167,11 +201,11 @@ def summary(races: list[Race]) -> Result:
 
 
 async def work(order: Order, channel: Channel) -> None:
-    """Be one process of a race: all its readers, and the writers of the products it owns."""
+    """Be one process of a race: its tasks read all products and write those it owns."""
     options = order.read(RaceOptions)
     catalogue = Catalogue(Path(options.database), delay=_DELAY)
-    tasks = options.readers + len(_PRODUCTS)
-    shop = subjects.shop(order.subject, order.url, tasks=tasks, ttl=_TTL)
+    made = subjects.make(order.adapter, order.url, tasks=options.tasks, ttl=_TTL)
+    shop = cast("subjects.Shop", made)
     await shop.open()
     try:
         await asyncio.gather(*(catalogue.load(number) for number in range(1, 9)))
@@ -182,7 +216,7 @@ async def work(order: Order, channel: Channel) -> None:
             octets.cast("Q") as versions,
         ):
             channel.send(_Ready([shop.key(product) for product in _PRODUCTS]))
-            go = await channel.receive(_Go)
+            go = await channel.receive(Go)
             if go is not None:
                 runner = _Runner(shop, catalogue, versions, order.index)
                 channel.send(await runner.race(options, go.at_ns))
@@ -207,29 +241,41 @@ class _Runner:
         self._index = index
         self._random = random.Random(index)
         self._share = _Share()
+        self._writing = [asyncio.Lock() for _ in _PRODUCTS]
 
     async def race(self, options: RaceOptions, start_ns: int) -> _Share:
+        """Begin with all others, end by the clock, and report."""
         await sleep_until(start_ns)
-        self._end = time.monotonic() + options.seconds
-        mine = [slot for slot in range(len(_PRODUCTS)) if slot % _PROCESSES == self._index]
-        await asyncio.gather(
-            *(self._read() for _ in range(options.readers)),
-            *(self._write(slot) for slot in mine),
-        )
+        end = time.monotonic() + options.seconds
+        await asyncio.gather(*(self._task(options.share, end) for _ in range(options.tasks)))
         latencies = self._share.latencies_ms
         self._share.latencies_ms = latencies[:: len(latencies) // _LATENCIES + 1]
         return self._share
 
-    async def _read(self) -> None:
+    async def _task(self, share: float, end: float) -> None:
+        while time.monotonic() < end:
+            if self._random.random() < share:
+                await self._write(self._drawn_of_mine())
+            else:
+                await self._read(self._drawn())
+            await asyncio.sleep(self._random.random() * _PAUSE)
+
+    def _drawn(self) -> int:
+        return bisect.bisect(_WEIGHTS, self._random.random() * _WEIGHTS[-1])
+
+    def _drawn_of_mine(self) -> int:
+        while (slot := self._drawn()) % _PROCESSES != self._index:
+            pass
+        return slot
+
+    async def _read(self, slot: int) -> None:
         share = self._share
-        while (begun := time.monotonic()) < self._end:
-            slot = self._random.randrange(len(_PRODUCTS))
-            finished = self._finished[slot]
-            product = await self._shop.fetch(_PRODUCTS[slot], self._loader(slot))
-            share.latencies_ms.append(round((time.monotonic() - begun) * 1e3, 3))
-            share.reads += 1
-            share.stale += product.version < finished
-            await asyncio.sleep(self._random.random() * _READER_PAUSE)
+        begun = time.monotonic()
+        finished = self._finished[slot]
+        product = await self._shop.fetch(_PRODUCTS[slot], self._loader(slot))
+        share.latencies_ms.append(round((time.monotonic() - begun) * 1e3, 3))
+        share.reads += 1
+        share.stale += product.version < finished
 
     def _loader(self, slot: int) -> subjects.Load:
         async def load() -> Product:
@@ -239,25 +285,10 @@ class _Runner:
         return load
 
     async def _write(self, slot: int) -> None:
-        while time.monotonic() < self._end:
+        async with self._writing[slot]:
             version = await self._catalogue.raise_version(_PRODUCTS[slot])
             if await self._shop.forget(_PRODUCTS[slot]):
                 self._finished[slot] = version
             else:
                 self._share.unconfirmed += 1
             self._share.writes += 1
-            await asyncio.sleep(self._random.uniform(*_WRITER_PAUSE))
-
-
-async def _shown(
-    session: Session, racing: asyncio.Future[list[_Share]], seconds: float
-) -> list[_Share]:
-    """Move the display a tenth of a second at a time until the shares are there."""
-    shown = 0.0
-    while True:
-        done, _ = await asyncio.wait({racing}, timeout=0.1)
-        step = seconds - shown if done else min(0.1, seconds - shown)
-        session.progress.advance(step)
-        shown += step
-        if done:
-            return racing.result()

@@ -1,27 +1,46 @@
-"""The rivals and ours: what an adapter offers, and the table of all of them.
+"""The rivals and ours: what an adapter offers, and how all of them are found.
 
-Two kinds of adapter. `Commands` is a bare client: one GET at a time. `Shop` is a cache before the
-catalogue: read through, forget after a write. An adapter does what its library's documentation
-tells its users to do and nothing else; its module is imported only in the worker that drives it.
+An adapter is one file in this folder that ends with `SUBJECTS`: what it is called, which roles it
+can play, in which environment, with which settings. It does what its library's documentation
+tells its users to do and nothing else. It imports its library inside its classes: the parent
+lists every adapter, installed or not, and a rival's interpreter has no millpond, so nothing
+here but the adapters of millpond itself may import that.
 """
 
 from __future__ import annotations
 
+import functools
+import importlib
 import pkgutil
-from collections.abc import Awaitable, Callable
-from typing import Protocol, TypeAlias, cast
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, cast
 
 import msgspec
 
 from benchmarks.source import Product
 
-__all__ = ["SUBJECTS", "Commands", "Load", "Shop", "Subject", "commands", "shop"]
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+__all__ = [
+    "Commands",
+    "Limiter",
+    "Load",
+    "Locker",
+    "Many",
+    "Role",
+    "Shop",
+    "Subject",
+    "make",
+    "subjects",
+]
 
 Load: TypeAlias = Callable[[], Awaitable[Product]]
+Role = Literal["commands", "shop", "near", "many", "lock", "limiter", "endpoint", "page"]
 
 
-class Commands(Protocol):
-    """A client that can GET."""
+class Opened(Protocol):
+    """What every adapter but a web application has."""
 
     async def open(self) -> None:
         """Connect, with every connection that `tasks` concurrent calls will use."""
@@ -30,22 +49,21 @@ class Commands(Protocol):
     async def aclose(self) -> None:
         """Disconnect."""
         ...
+
+
+class Commands(Opened, Protocol):
+    """A client that can GET. Made with `(url, tasks=...)`."""
 
     def get(self, key: str, /) -> Awaitable[object]:
         """Read one string, as bytes."""
         ...
 
 
-class Shop(Protocol):
-    """A cache before the catalogue."""
+class Shop(Opened, Protocol):
+    """A cache before the catalogue. Made with `(url, tasks=..., ttl=...)`, in seconds.
 
-    async def open(self) -> None:
-        """Connect, with every connection that `tasks` concurrent calls will use."""
-        ...
-
-    async def aclose(self) -> None:
-        """Disconnect."""
-        ...
+    The roles `near` (a copy in the process as well) and `many` are shops, too.
+    """
 
     def key(self, product_id: int, /) -> str:
         """Name the Redis key that holds the product."""
@@ -64,77 +82,65 @@ class Shop(Protocol):
         ...
 
 
-class Subject(msgspec.Struct, frozen=True):
-    """One line of `python -m benchmarks list`."""
+class Many(Shop, Protocol):
+    """A cache that is asked for many products at once, all of them there."""
 
+    def fetch_many(self, product_ids: Sequence[int], /) -> Awaitable[Sequence[Product]]:
+        """Read the products, in the order asked for."""
+        ...
+
+
+class Locker(Opened, Protocol):
+    """Locks by name. Made with `(url, tasks=...)`."""
+
+    def hold(self, name: str, /) -> AbstractAsyncContextManager[object]:
+        """Hold the lock while a block runs, waiting for it as long as it takes."""
+        ...
+
+
+class Limiter(Opened, Protocol):
+    """A rate limit. Made with `(url, tasks=..., limit=..., per=...)`, in seconds."""
+
+    def hit(self, key: str, /) -> Awaitable[object]:
+        """Count a hit; something true if it is allowed."""
+        ...
+
+
+class Subject(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of `python -m benchmarks list`, and all that the parent knows of an adapter."""
+
+    name: str
     summary: str
-    commands: str | None = None  # "module:Class", for scenarios that need a bare client
-    shop: str | None = None  # the same, for those that need a cache
+    settings: str  # pool, codec, timeouts: whatever decides the figures, and whose choice it was
+    roles: dict[Role, str]  # "Class" in the adapter's module; `make` reads "module:Class"
+    module: str = ""  # the library's import name; "" for what the parent itself needs anyway
+    requires: str = ""  # what pip is to be asked for
+    versions: tuple[str, ...] = ()  # distributions to name in the results
+    group: str = "bench"  # the dependency group, and so the environment, it runs in
+    absent: dict[Role, str] = {}  # roles it has no part for yet, and why
 
 
-SUBJECTS: dict[str, Subject] = {
-    "floor": Subject(
-        "a bare asyncio.Protocol on hiredis: one future a command, one write a turn, no checks",
-        commands="benchmarks.subjects.floor:FloorCommands",
-    ),
-    "redis-py": Subject(
-        "redis.asyncio with hiredis, as its documentation shows",
-        commands="benchmarks.subjects.redis_py:RedisPyCommands",
-    ),
-    "unprotected": Subject(
-        "cache-aside on redis-py without protection: GET, load, SETEX; DEL on write",
-        shop="benchmarks.subjects.recipe:UnprotectedShop",
-    ),
-    "recipe": Subject(
-        "the common recipe on redis-py: SET NX EX 10, 100 ms sleep, retry, DEL",
-        shop="benchmarks.subjects.recipe:RecipeShop",
-    ),
-    "millpond": Subject(
-        "millpond's Client and Cache with their defaults",
-        commands="benchmarks.subjects.millpond_:MillpondCommands",
-        shop="benchmarks.subjects.millpond_:MillpondShop",
-    ),
-    "millpond-stale": Subject(
-        "the same, with values that may be served stale",
-        shop="benchmarks.subjects.millpond_:MillpondStaleShop",
-    ),
-}
+@functools.cache
+def subjects() -> dict[str, Subject]:
+    """Read every adapter in this folder; the parent's business, not a worker's."""
+    found: dict[str, Subject] = {}
+    for module in pkgutil.iter_modules(__path__, f"{__name__}."):
+        adapter = importlib.import_module(module.name)
+        for one in cast("tuple[Subject, ...]", getattr(adapter, "SUBJECTS", ())):
+            roles: dict[Role, str] = {
+                role: f"{module.name}:{name}" for role, name in one.roles.items()
+            }
+            found[one.name] = msgspec.structs.replace(one, roles=roles)
+    order = sorted(found, key=lambda name: (found[name].group != "bench", name))
+    return {name: found[name] for name in order}
 
 
-class _MakeCommands(Protocol):
-    def __call__(self, url: str, *, tasks: int) -> Commands: ...
-
-
-class _MakeShop(Protocol):
-    def __call__(self, url: str, *, tasks: int, ttl: float) -> Shop: ...
-
-
-def commands(name: str, url: str, *, tasks: int) -> Commands:
-    """Make the named subject's bare client.
+def make(path: str, url: str, **options: Any) -> Any:
+    """Make an adapter; the caller casts it to the protocol of the role that it asked for.
 
     Args:
-        name: A subject that has one.
+        path: `module:name`, from `Subject.roles`.
         url: The server's.
-        tasks: How many calls will run at once in this process.
+        options: As the role's protocol says.
     """
-    make = cast("_MakeCommands", _resolve(name, SUBJECTS[name].commands))
-    return make(url, tasks=tasks)
-
-
-def shop(name: str, url: str, *, tasks: int, ttl: float) -> Shop:
-    """Make the named subject's cache.
-
-    Args:
-        name: A subject that has one.
-        url: The server's.
-        tasks: How many calls will run at once in this process.
-        ttl: Seconds a product stays cached.
-    """
-    make = cast("_MakeShop", _resolve(name, SUBJECTS[name].shop))
-    return make(url, tasks=tasks, ttl=ttl)
-
-
-def _resolve(name: str, path: str | None) -> object:
-    if path is None:
-        raise LookupError(f"the subject {name!r} has no adapter for this scenario")
-    return cast("object", pkgutil.resolve_name(path))
+    return cast("Callable[..., Any]", pkgutil.resolve_name(path))(url, **options)

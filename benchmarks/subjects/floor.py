@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, cast
 import hiredis
 import redis.connection
 
+from benchmarks.subjects import Subject
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["FloorCommands"]
+__all__ = ["SUBJECTS", "FloorCommands"]
 
 # hiredis's stub types a command as a tuple of exactly one part.
 _pack = cast("Callable[[tuple[str, ...]], bytes]", hiredis.pack_command)
@@ -93,3 +95,14 @@ class FloorCommands(asyncio.Protocol):
         self._flush_scheduled = False
         outgoing, self._outgoing = self._outgoing, []
         self._transport.write(b"".join(outgoing))
+
+
+SUBJECTS = (
+    Subject(
+        name="floor",
+        summary="a bare asyncio.Protocol on hiredis: one future a command, one write a turn",
+        settings="one connection, RESP2, no timeouts, no checks of anything",
+        roles={"commands": "FloorCommands"},
+        versions=("hiredis", "uvloop"),
+    ),
+)

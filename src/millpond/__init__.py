@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from millpond.cache.cache import Cache
 from millpond.cache.cached import Cached
+from millpond.cache.cached_many import CachedMany
 from millpond.cache.context import CacheMode, cache_mode
 from millpond.cache.entry import Entry
+from millpond.cache.fetching import Warmed
 from millpond.cache.loaded import NOT_MODIFIED, Loaded, NotModified
 from millpond.cache.missing import MISSING, Missing
 from millpond.cache.policy import CachePolicy
@@ -26,6 +28,7 @@ from millpond.errors import (
     InvalidationPending,
     LimitExceeded,
     LoadDeadlock,
+    LoadManyFailed,
     LoadTimeout,
     LockError,
     LockLost,
@@ -83,6 +86,7 @@ __all__ = [
     "CachePolicy",
     "CacheStatistics",
     "Cached",
+    "CachedMany",
     "Client",
     "ClientStatistics",
     "Concurrency",
@@ -110,6 +114,7 @@ __all__ = [
     "SlidingWindow",
     "Slot",
     "TokenBucket",
+    "Warmed",
     "Watch",
     "Write",
     "cache_mode",
@@ -125,6 +130,7 @@ __all__ = [
     "InvalidationPending",
     "LimitExceeded",
     "LoadDeadlock",
+    "LoadManyFailed",
     "LoadTimeout",
     "LockError",
     "LockLost",

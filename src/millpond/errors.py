@@ -7,7 +7,10 @@ Exceptions of your own loaders reach you unwrapped and are not listed here.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = [
     "BackendError",
@@ -20,6 +23,7 @@ __all__ = [
     "InvalidationPending",
     "LimitExceeded",
     "LoadDeadlock",
+    "LoadManyFailed",
     "LoadTimeout",
     "LockError",
     "LockLost",
@@ -117,6 +121,27 @@ class LoadDeadlock(MillpondError):
         self.key = key
 
 
+class LoadManyFailed(MillpondError):
+    """Some of many keys have no value because their loads failed; the others do.
+
+    Attributes:
+        values: What there is, by the keys as they were given.
+        errors: Why there is no more, by key; the first is the cause of this.
+    """
+
+    status_hint = 502
+
+    def __init__(self, values: Mapping[Any, Any], errors: Mapping[Any, Exception]) -> None:
+        """Keep both."""
+        key, error = next(iter(errors.items()))
+        super().__init__(
+            f"{len(errors)} of {len(values) + len(errors)} keys failed, first {key!r} with "
+            f"{type(error).__name__}; the others' values are in .values, each reason in .errors"
+        )
+        self.values = values
+        self.errors = errors
+
+
 class RemoteLoadError(MillpondError):
     """The loader failed in another process while this one waited for its result.
 
@@ -150,8 +175,8 @@ class InvalidationPending(MillpondError):
         """Name the keys and what Redis said."""
         shown = ", ".join(repr(key) for key in keys[:3]) + (", ..." if len(keys) > 3 else "")
         super().__init__(
-            f"Redis has not acknowledged the delete of {shown} ({reason}); it will be sent again, "
-            "and until then readers may see old values"
+            f"Redis has not acknowledged the delete of {shown} ({reason}); it is kept and will be "
+            "sent again, and until then readers may see old values"
         )
         self.keys = keys
 

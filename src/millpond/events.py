@@ -152,7 +152,9 @@ class InvalidationsReplayed(Event, frozen=True, kw_only=True):
 
 
 class InvalidationsDropped(Event, frozen=True, kw_only=True):
-    """So many unconfirmed deletes are kept that the oldest were given up; said at 1, 2, 4, ...
+    """So many unconfirmed deletes are kept that the oldest were given up.
+
+    Said at 1, 2, 4, ..., and after a delete of very many with the whole number.
 
     Readers may see the old values until their TTL ends.
     """
@@ -243,6 +245,7 @@ _WARNINGS = (
     ResultUnconfirmed,
     EvictionPossible,
 )
+_LINE = 2000  # characters
 _INFO = (WireUp, InvalidationsReplayed, LimitRestored)
 
 
@@ -255,4 +258,5 @@ def log_events(event: Event, /) -> None:
     else:
         level = logging.DEBUG
     if _log.isEnabledFor(level):
-        _log.log(level, "%s", event)
+        text = str(event)  # of a delete of thousands it would fill pages
+        _log.log(level, "%s", text if len(text) <= _LINE else f"{text[:_LINE]}...")

@@ -103,6 +103,7 @@ async def everything(server: Server, url: str) -> Told:
         assert here.statistics().loads + there.statistics().loads == 1
         assert await here.set(1, "set")
         assert await there.get(1) == "set"
+        assert await there.get_many([1, 2]) == {1: "set"}
         async with here.writing(1) as write:
             write.set("written")
         assert await there.touch(1) == 1

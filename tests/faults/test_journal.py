@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from millpond import Cache, CachePolicy, Client, InvalidationPending
+from millpond import BackendUnavailable, Cache, CachePolicy, Client, InvalidationPending
 from millpond.core.journal import Invalidation, Journal
+from millpond.core.link import Refusing
 from millpond.core.scripts import Script
 from millpond.events import (
     DeleteUnconfirmed,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.both_loops
 
+ERA = 1  # the key of the namespace's version, which no delete touches
 FORGET = Script("return redis.call('DEL', KEYS[1])", name="forget")
 
 
@@ -253,6 +255,97 @@ async def test_full_journal_gives_up_the_oldest_and_says_so(told: Told) -> None:
         journal.unacknowledged(number, Invalidation(FORGET, (f"k{number}",)))
     assert len(journal) == 4
     assert told.counts(InvalidationsDropped) == [1, 2, 4, 8]
+
+
+async def test_delete_of_more_than_is_kept_says_how_many_will_not_be_sent_again(
+    proxy: Proxy, told: Told
+) -> None:
+    async with client_of(proxy, told) as client:
+        policy = CachePolicy(on_unconfirmed="raise")
+        users = Cache(client, "user", type=str, ttl=60, policy=policy)
+        await gone(proxy)
+        await until(lambda: client.statistics().state == "down")
+        with pytest.raises(InvalidationPending, match="40,000 older ones were given up") as caught:
+            await users.delete(*range(50_000))
+        assert len(caught.value.keys) == 50_000
+        assert client.statistics().journal == 10_000
+        assert told.counts(InvalidationsDropped)[-1] == 40_000
+        assert users.statistics().unconfirmed_deletes == 50_000
+        await proxy.accept()
+        await recovered(client)
+        await until(lambda: client.statistics().journal == 0)
+        assert told.counts(InvalidationsReplayed) == [10_000]
+
+
+async def test_delete_of_thousands_holds_up_nobody_by_more_than_a_batch(
+    proxy: Proxy, told: Told
+) -> None:
+    async with client_of(proxy, told) as client:
+        users = Cache(client, "user", type=str, ttl=60)
+        assert await users.set_many(dict.fromkeys(range(20_000), "old"))
+        deleting = asyncio.create_task(users.delete(*range(20_000)))
+        await asyncio.sleep(0)
+        assert client.statistics().in_flight <= 500
+        assert await users.get(19_999) == "old"  # answered between two batches
+        assert await deleting is True
+        assert await client.call("DBSIZE") == ERA
+
+
+async def test_delete_of_thousands_goes_on_without_its_caller(proxy: Proxy, told: Told) -> None:
+    async with client_of(proxy, told) as client:
+        users = Cache(client, "user", type=str, ttl=60)
+        assert await users.set_many(dict.fromkeys(range(3000), "old"))
+        deleting = asyncio.create_task(users.delete(*range(3000)))
+        await asyncio.sleep(0)
+        deleting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await deleting
+        while await client.call("DBSIZE") > ERA:
+            await asyncio.sleep(0.001)
+        assert told.events[1:] == []
+
+
+async def test_connection_lost_among_thousands_costs_no_delete(proxy: Proxy, told: Told) -> None:
+    async with client_of(proxy, told) as client:
+        users = Cache(client, "user", type=str, ttl=60)
+        assert await users.set_many(dict.fromkeys(range(5000), "old"))
+        deleting = asyncio.create_task(users.delete(*range(5000)))
+        while await client.call("DBSIZE") > 4000:
+            await asyncio.sleep(0)
+        proxy.cut_all()
+        assert await deleting is False
+        await recovered(client)
+        assert await users.get_many(range(5000)) == {}
+        await until(lambda: client.statistics().journal == 0)
+        assert await client.call("DBSIZE") == ERA
+
+
+async def test_closing_among_thousands_says_how_many_are_left(proxy: Proxy, told: Told) -> None:
+    client = client_of(proxy, told)
+    users = Cache(client, "user", type=str, ttl=60)
+    async with client:
+        assert await users.set_many(dict.fromkeys(range(3000), "old"))
+        deleting = asyncio.create_task(users.delete(*range(3000)))
+        await asyncio.sleep(0)
+    assert await deleting is False
+    (left,) = told.counts(InvalidationsLeft)
+    assert 2500 <= left <= 3000
+    async with client:
+        assert await users.get_many(range(3000)) == {}
+
+
+async def test_server_that_may_have_forgotten_more_than_is_known_is_told_of(told: Told) -> None:
+    loop = asyncio.get_running_loop()
+    journal = Journal(told, most=4)
+    lane = Refusing(loop, lambda: BackendUnavailable("gone"))
+    records = [Invalidation(FORGET, (f"k{number}",)) for number in range(10)]
+    await journal.send(loop, lane, records)
+    for number, record in enumerate(records):
+        journal.acknowledged(number + 1, record)
+    before = told.counts(InvalidationsDropped)[-1]
+    journal.rewound()
+    assert len(journal) == 4
+    assert told.counts(InvalidationsDropped)[-1] == before + 6
 
 
 async def test_through_a_redis_client_it_is_tried_again_every_second(told: Told) -> None:

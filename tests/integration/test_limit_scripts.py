@@ -8,8 +8,8 @@ import pytest
 
 from millpond import Client, ReplyError
 from millpond.limit.policies import FixedWindow, SlidingWindow, TokenBucket
-from millpond.limit.programs import REFUND, deciding
-from tests.support.limits import CLOCK, fake_time, most_in_any_window
+from millpond.limit.programs import deciding
+from tests.support.limit_bench import NOON, SECOND, Bench
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -17,40 +17,7 @@ if TYPE_CHECKING:
     from millpond.limit.policies import Policy
     from tests.support.servers import Server
 
-NOON = 1_700_000_000_000_000
-SECOND = 1_000_000
 YEAR = 365 * 86_400 * SECOND
-
-
-class Bench:
-    """One key under a clock that is set at will."""
-
-    def __init__(self, client: Client) -> None:
-        self.client = client
-
-    async def at(self, now: int) -> None:
-        text = f"{now // SECOND} {now % SECOND}"
-        await self.client.call("SET", CLOCK, text, "PX", 600_000)
-
-    async def hit(
-        self, now: int, policy: Policy, *costs: int, mode: str = "hit"
-    ) -> list[list[int]]:
-        await self.at(now)
-        costs = costs or (1,)
-        vector = (*(-cost for cost in costs[:-1]), costs[-1])
-        reply = await self.client.run(
-            fake_time(deciding(policy.kind)),
-            keys=["{k}:block", f"{{k}}:{policy.label}"],
-            args=[mode, 1, 1, *policy.numbers, *vector],
-        )
-        assert reply[0] == now
-        return [reply[at : at + 4] for at in range(1, len(reply), 4)]
-
-    async def refund(self, now: int, policy: Policy, when: int, cost: int = 1) -> int:
-        await self.at(now)
-        return await self.client.run(
-            fake_time(REFUND), keys=[f"{{k}}:{policy.label}"], args=[when, cost, *policy.numbers]
-        )
 
 
 @pytest.fixture(params=["server", "memory"])
@@ -176,47 +143,6 @@ async def test_another_programs_list_is_an_error_and_nothing_is_counted(client: 
         await client.run(deciding("bw"), keys=["{k}:b", *states], args=["hit", 1, 2, *numbers, 1])
     assert caught.value.code == "WRONGTYPE"
     assert await client.call("EXISTS", states[0]) == 0
-
-
-# -- what popular limiters get wrong -----------------------------------------------------------
-
-
-async def admitted(bench: Bench, policy: Policy, every: int, seconds: int) -> list[int]:
-    """Hit at even distances, and give the moments of those that were admitted."""
-    commands: list[tuple[Any, ...]] = []
-    script = fake_time(deciding(policy.kind))
-    moments = range(NOON, NOON + seconds * SECOND, every)
-    for now in moments:
-        commands.append(("SET", CLOCK, f"{now // SECOND} {now % SECOND}", "PX", 600_000))
-        keys = ("{k}:block", f"{{k}}:{policy.label}")
-        commands.append(("EVAL", script.source, 2, *keys, "hit", 1, 1, *policy.numbers, 1))
-    replies = (await bench.client.pipeline(commands))[1::2]
-    return [now for now, reply in zip(moments, replies, strict=True) if reply[1] == 0]
-
-
-@pytest.mark.parametrize("factor", [1.05, 1.5, 3])
-async def test_load_above_the_limit_still_has_the_limit_in_every_window(
-    client: Client, factor: float
-) -> None:
-    """Where denied hits are counted, 5 % too many are locked out for as long as they try."""
-    policy = SlidingWindow(100, per=60)
-    hits = await admitted(Bench(client), policy, round(0.6 * SECOND / factor), 600)
-    minutes = [
-        sum(NOON + m * 60 * SECOND <= h < NOON + (m + 1) * 60 * SECOND for h in hits)
-        for m in range(10)
-    ]
-    assert minutes == [100] * 10
-    assert most_in_any_window(hits, 60 * SECOND) == 100
-
-
-@pytest.mark.parametrize(("limit", "every"), [(100, SECOND // 4), (40, SECOND // 4), (100, SECOND)])
-async def test_fractions_of_a_token_are_not_lost(client: Client, limit: int, every: int) -> None:
-    """Asked several times a second, a bucket that forgets fractions gives 60 of 100 a minute."""
-    policy = TokenBucket(limit, per=60, burst=2)
-    hits = await admitted(Bench(client), policy, every, 600)
-    possible = min(limit, 60 * SECOND // every)
-    assert len(hits) >= possible * 10 - 1
-    assert len(hits) <= limit * 10 + 2
 
 
 async def test_hits_within_one_millisecond_and_the_next_keep_their_microseconds(

@@ -95,7 +95,10 @@ async def test_reset_called_after_hits_of_the_same_turn_comes_after_them(client:
     assert await limiter.hit("ann")
 
 
-def test_hit_that_an_event_loop_left_unsent_holds_up_nobody_in_the_next(url: str) -> None:
+@pytest.mark.parametrize("first", ["hit", "reset", "peek"])
+def test_hit_that_an_event_loop_left_unsent_holds_up_nobody_in_the_next(
+    url: str, first: str
+) -> None:
     client = Client.from_url(url, prefix="t")
     limiter = Limiter(client, "api", SlidingWindow(5, per=60))
     loop = asyncio.new_event_loop()
@@ -110,6 +113,7 @@ def test_hit_that_an_event_loop_left_unsent_holds_up_nobody_in_the_next(url: str
 
     async def next_loop() -> int:
         async with client:
+            await getattr(limiter, first)("bob")
             return (await limiter.hit("ann")).remaining
 
     assert asyncio.run(next_loop()) == 4

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,18 +14,11 @@ from millpond.errors import LimitExceeded
 from millpond.events import LimitShadowed
 from millpond.limit.limiter import Limiter
 from millpond.limit.policies import FixedWindow, SlidingWindow, TokenBucket
-from tests.support.fleet import until
+from tests.support.limits import state_of
 
 if TYPE_CHECKING:
     from millpond.events import Event
     from tests.support.servers import Server
-
-
-async def state_of(limiter: Limiter, key: Any = "ann") -> list[bytes | None]:
-    """Everything that Redis holds for a key."""
-    name = limiter.key(key)
-    keys = [f"{name}:block", *(f"{name}:{policy.label}" for policy in limiter.policies)]
-    return await limiter.client.call("MGET", *keys)
 
 
 # -- hit ---------------------------------------------------------------------------------------
@@ -65,34 +58,6 @@ async def test_hit_is_admitted_again_when_retry_after_has_passed(client: Client)
     assert await limiter.hit("ann", cost=2)
 
 
-async def test_denied_hits_are_never_counted_so_who_keeps_trying_is_not_locked_out(
-    client: Client,
-) -> None:
-    limiter = Limiter(client, "api", SlidingWindow(5, per=0.3), near=0)
-    before = None
-    for _ in range(200):
-        if not (await limiter.hit("ann")).allowed:
-            before = before or await state_of(limiter)
-            assert await state_of(limiter) in (before, [None, None])
-            break
-    for _ in range(100):
-        denied = await limiter.hit("ann")
-        if denied.allowed:
-            break
-        await asyncio.sleep(0.005)
-    else:
-        pytest.fail("a hundred denied hits pushed the window on")
-
-
-async def test_denied_cost_burns_nothing(client: Client) -> None:
-    for policy in (SlidingWindow(10, per=60), TokenBucket(10, per=60), FixedWindow(10, per=60)):
-        limiter = Limiter(client, "api", policy, near=0)
-        denied = await limiter.hit("ann", cost=11)
-        assert (denied.allowed, denied.retry_after, denied.remaining) == (False, None, 10)
-        assert await state_of(limiter) == [None, None]
-        assert await limiter.hit("ann", cost=10)
-
-
 async def test_policies_are_all_or_none_and_the_one_that_denies_longest_is_named(
     client: Client,
 ) -> None:
@@ -110,24 +75,6 @@ async def test_policies_are_all_or_none_and_the_one_that_denies_longest_is_named
     assert denied.policy is hour
     assert denied.retry_after is not None
     assert denied.retry_after > 3500
-
-
-async def test_hundred_a_second_with_a_burst_of_ten_does_limit(client: Client) -> None:
-    limiter = Limiter(client, "api", TokenBucket(100, per=1, burst=10), near=0)
-    allowed = [bool(await limiter.hit("ann")) for _ in range(50)]
-    assert 10 <= sum(allowed) <= 25
-    assert allowed[:10] == [True] * 10
-    assert await client.call("PTTL", f"{limiter.key('ann')}:bucket-1s") > 0
-
-
-async def test_server_that_has_forgotten_the_scripts_is_told_them_again(client: Client) -> None:
-    limiter = Limiter(client, "api", SlidingWindow(5, per=60))
-    for _ in range(3):
-        decision = await limiter.hit("ann")
-        await client.call("SCRIPT", "FLUSH")
-        assert await limiter.refund(decision)
-        await client.call("SCRIPT", "FLUSH")
-    assert (await limiter.peek("ann")).remaining == 5
 
 
 async def test_tiers_of_one_namespace_count_the_same_hits_each_by_its_own_limit(
@@ -243,19 +190,6 @@ async def test_acquire_waits_its_turn_and_gives_up_at_once_when_it_cannot_come(
     with pytest.raises(LimitExceeded, match="above the limit"):
         await slow.acquire("ann", cost=2, timeout=5)
     assert loop.time() - begin < 1
-
-
-async def test_waiter_on_one_key_delays_no_other(client: Client) -> None:
-    limiter = Limiter(client, "api", SlidingWindow(1, per=30))
-    await limiter.hit("ann")
-    waiting = asyncio.create_task(limiter.acquire("ann", timeout=60))
-    await until(lambda: limiter.statistics().denied)
-    async with asyncio.timeout(1):
-        assert await limiter.hit("bob")
-        assert await limiter.acquire("eve", timeout=1)
-    waiting.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await waiting
 
 
 async def test_shadow_decides_and_tells_and_lets_everything_pass(url: str) -> None:

@@ -459,6 +459,7 @@ async def test_value_due_early_is_refreshed_once_before_it_is_stale(url: str) ->
             load_ms=60_000,
             soft_ms=60_000,
         )
+        await one.in_no_era()
         await one.client.call("SET", KEY, raw, "PX", 60_000)
         crowd = [ask(member, source.load) for _ in range(50) for member in (one, two)]
         assert await asyncio.gather(*crowd) == [1] * 100

@@ -38,7 +38,7 @@ def run(server: Server, folder: Path, **options: object) -> list[History]:
     database = str(folder / "rows.sqlite")
     rows = connect(database)
     rows.execute("CREATE TABLE row (id INTEGER PRIMARY KEY, version INTEGER NOT NULL)")
-    rows.executemany("INSERT INTO row VALUES (?, 1)", [(key,) for key in range(2)])
+    rows.executemany("INSERT INTO row VALUES (?, 1)", [(key,) for key in range(5)])
     rows.close()
     plans = [
         msgspec.convert(
@@ -79,14 +79,23 @@ def run(server: Server, folder: Path, **options: object) -> list[History]:
         {"seconds": 2.0, "ways": ["through"], "writers": 2},
         {"seconds": 2.0, "ways": ["delete", "writing", "through"], "writers": 2},
         {"seconds": 2.0, "ways": ["delete", "through"], "writers": 2, "refreshes": 0.1},
+        # Some keys at once, in any order, among reads of one and refreshes.
+        {
+            "seconds": 3.0,
+            "ways": ["delete", "through"],
+            "keys": 5,
+            "many": 0.5,
+            "refreshes": 0.1,
+            "writers": 3,
+        },
         # Marks lapse while their writers' processes stand still.
         {"seconds": 2.0, "ways": ["delete", "through"], "write_timeout": 0.1, "stall": 0.3},
         STALE | {"seconds": 3.0, "ways": ["delete", "through"], "refreshes": 0.05},
         STALE | {"seconds": 2.0, "ways": ["delete", "expire"], "stale_after": 0.005},
     ],
     ids=[
-        *("short loads", "lost leases", "write-through", "all ways", "refreshes", "lapsed marks"),
-        *("stale on purpose", "expired"),
+        *("short loads", "lost leases", "write-through", "all ways", "refreshes", "many"),
+        *("lapsed marks", "stale on purpose", "expired"),
     ],
 )
 def test_no_read_in_four_processes_is_older_than_the_last_finished_write(
@@ -108,6 +117,13 @@ def test_no_read_in_four_processes_is_older_than_the_last_finished_write(
 
 def test_fill_that_does_not_compare_is_caught(server: Server, tmp_path: Path) -> None:
     histories = run(server, tmp_path, seconds=1.0, blind=True)
+    assert len(stale_reads(histories)) > 10
+
+
+def test_fill_that_does_not_compare_is_caught_where_many_are_loaded(
+    server: Server, tmp_path: Path
+) -> None:
+    histories = run(server, tmp_path, seconds=1.0, blind=True, many=1.0)
     assert len(stale_reads(histories)) > 10
 
 

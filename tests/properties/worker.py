@@ -53,6 +53,7 @@ class Plan(msgspec.Struct, kw_only=True):
     blind_leave: bool = False  # write through whatever others have written
     ways: tuple[str, ...] = ("delete",)  # how writes are made, in turn by chance
     refreshes: float = 0.0  # the share of reads that are `refresh`
+    many: float = 0.0  # the share of reads that are `get_or_set_many`, of some keys
     failures: float = 0.0  # the share of loads that raise
     ttl: float = 5.0
     stale_while_revalidate: float = 0.0
@@ -110,9 +111,34 @@ class Worker:
 
         return load
 
+    async def load_many(self, keys: list[int]) -> dict[int, int]:
+        """Do the same for many, and find no row now and then."""
+        found = {key: await self.loader(key)() for key in keys[:1]}
+        for key in keys[1:]:
+            (found[key],) = self.rows.execute(
+                "SELECT version FROM row WHERE id = ?", (key,)
+            ).fetchone()
+        await asyncio.sleep(self.random.uniform(0, self.plan.load_seconds))
+        if self.random.random() < 0.1:
+            del found[self.random.choice(keys)]
+        return found
+
+    async def read_many(self) -> None:
+        """Read some rows with one call."""
+        keys = self.random.sample(range(self.plan.keys), self.random.randint(1, self.plan.keys))
+        began = time.monotonic_ns()
+        refreshes = self.random.random() < self.plan.refreshes
+        read = self.cache.refresh_many if refreshes else self.cache.get_or_set_many
+        found = await read(keys, self.load_many)
+        ended = time.monotonic_ns()
+        self.history.reads += [Read(key, found[key], began, ended) for key in found]
+
     async def read(self) -> None:
         """Read rows through the cache."""
         while time.monotonic() < self.end:
+            if self.random.random() < self.plan.many:
+                await self.read_many()
+                continue
             key = self.random.randrange(self.plan.keys)
             began = time.monotonic_ns()
             refreshes = self.random.random() < self.plan.refreshes

@@ -14,9 +14,10 @@ from millpond.core.scripts import Script
 from millpond.limit.policies import FixedWindow, SlidingWindow, TokenBucket
 
 if TYPE_CHECKING:
+    from millpond.limit.limiter import Limiter
     from millpond.limit.policies import Policy
 
-__all__ = ["CLOCK", "Model", "decide", "fake_time", "model_of", "most_in_any_window"]
+__all__ = ["CLOCK", "Model", "decide", "fake_time", "model_of", "most_in_any_window", "state_of"]
 
 CLOCK = "clock"
 """The key from which scripts with a fake clock read seconds and microseconds."""
@@ -214,3 +215,10 @@ def most_in_any_window(hits: list[int], period: int) -> int:
             first += 1
         most = max(most, last - first + 1)
     return most
+
+
+async def state_of(limiter: Limiter, key: Any = "ann") -> list[bytes | None]:
+    """Everything that Redis holds for a key."""
+    name = limiter.key(key)
+    keys = [f"{name}:block", *(f"{name}:{policy.label}" for policy in limiter.policies)]
+    return await limiter.client.call("MGET", *keys)

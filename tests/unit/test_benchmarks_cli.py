@@ -12,9 +12,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import redis
 
-from benchmarks.scenarios import SCENARIOS
-from benchmarks.subjects import SUBJECTS
+from benchmarks.ledger import Asked, Ledger
+from benchmarks.results import Run
+from benchmarks.scenarios import NAMES
+from benchmarks.subjects import subjects
+from benchmarks.throughput import Sample
 
 _ROOT = Path(__file__).resolve().parents[2]
 _COMMAND = (sys.executable, "-m", "benchmarks")
@@ -30,25 +34,57 @@ def test_list_names_every_scenario_and_every_subject() -> None:
     done = _run("list")
     assert done.returncode == 0, done.stderr
     firsts = {line.split()[0] for line in done.stdout.splitlines() if line}
-    assert set(SCENARIOS) | set(SUBJECTS) <= firsts
+    assert set(NAMES) | set(subjects()) <= firsts
 
 
 def test_unknown_scenario_is_answered_with_the_known_ones() -> None:
     done = _run("run", "gett")
     assert done.returncode == 2
-    assert "unknown scenario 'gett'; known: get, hit, herd, race" in done.stderr
+    assert "unknown scenario 'gett'; known: get, tasks, large, hit," in done.stderr
 
 
 def test_unknown_subject_is_answered_with_the_known_ones() -> None:
     done = _run("run", "get", "--subjects", "millpond,redispy")
     assert done.returncode == 2
-    assert "unknown subject 'redispy'; known: floor, redis-py," in done.stderr
+    assert "unknown subject 'redispy'; known: bare, floor, millpond," in done.stderr
 
 
 def test_subject_that_cannot_do_the_scenario_is_answered_with_those_that_can() -> None:
     done = _run("run", "herd", "--subjects", "floor")
     assert done.returncode == 2
-    assert "able: unprotected, recipe, millpond" in done.stderr
+    assert "none of these subjects can do 'herd'; able: bare, millpond, recipe," in done.stderr
+
+
+def test_run_without_a_scenario_is_answered_with_the_known_ones() -> None:
+    done = _run("run")
+    assert done.returncode == 2
+    assert "name a scenario, or all; known: get," in done.stderr
+
+
+def test_publishing_takes_a_whole_run() -> None:
+    done = _run("run", "all", "--publish", "--quick")
+    assert done.returncode == 2
+    assert "--publish is for `run all` as it is" in done.stderr
+
+
+@pytest.mark.parametrize("content", [None, "{}", "[1", '{"runs": 7}'])
+def test_file_that_cannot_be_resumed_is_answered_with_one_line(
+    content: str | None, tmp_path: Path
+) -> None:
+    file = tmp_path / "run.json"
+    if content is not None:
+        file.write_text(content)
+    done = _run("run", "--resume", str(file))
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert str(file) in done.stderr.splitlines()[-1]
+
+
+def test_report_of_a_file_that_is_no_run_stops_with_one_line(tmp_path: Path) -> None:
+    done = _run("report", str(tmp_path / "nothing.json"))
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: cannot read ")
 
 
 def test_unreachable_server_stops_with_one_line_and_without_the_password() -> None:
@@ -74,13 +110,17 @@ def test_run_reports_every_subject_in_a_table_and_as_json(tmp_path: Path) -> Non
     )
     assert done.returncode == 0, done.stderr
     document = json.loads(file.read_bytes())
-    assert document["scenario"] == "get"
-    environment = document["environment"]
+    assert "samples" not in document
+    (run,) = document["runs"]
+    assert run["scenario"] == "get"
+    assert "one connection" in run["subjects"]["floor"]["settings"]
+    assert set(run["subjects"]["redis-py"]["versions"]) == {"redis", "hiredis"}
+    environment = run["environment"]
     assert environment["python"].endswith(sys.version.split()[0])
     assert set(environment["packages"]) >= {"millpond", "redis", "hiredis"}
     assert environment["server"]["version"]
     assert {"machine", "cpu", "cores", "commit"} <= environment.keys()
-    results = cast("list[dict[str, Any]]", document["results"])
+    results = cast("list[dict[str, Any]]", run["results"])
     assert [(one["subject"], one["tasks"]) for one in results] == [
         ("floor", 1),
         ("redis-py", 1),
@@ -95,20 +135,67 @@ def test_run_reports_every_subject_in_a_table_and_as_json(tmp_path: Path) -> Non
         assert f"{one['per_second']:,.0f}" in done.stdout
 
 
-def test_interrupted_run_leaves_no_process_behind() -> None:
+def test_interrupted_run_leaves_no_process_and_no_key_behind_and_goes_on(
+    url: str, tmp_path: Path
+) -> None:
     """The run alone gets the signal, not its workers as in a terminal: the harder case."""
-    command = (*_COMMAND, "run", "get", "--subjects", "floor", "--tasks", "1", "--seconds", "50")
+    file = tmp_path / "run.json"
+    command = (*_COMMAND, "run", "get", "--subjects", "floor", "--tasks", "1,2", "--rounds", "1")
     running = subprocess.Popen(
-        command, cwd=_ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        [*command, "--seconds", "0.5", "--json", str(file), "--url", url],
+        cwd=_ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     try:
         deadline = time.monotonic() + 20
-        while not any("benchmarks.worker" in name for name in _children(running.pid).values()):
+        # The first setting's sample is there, and the second's worker at work.
+        while not (file.exists() and _worker_of(running.pid)):
             assert running.poll() is None, running.communicate()
             assert time.monotonic() < deadline, "no worker was started"
-            time.sleep(0.01)
+            time.sleep(0.005)
         children = _children(running.pid)
         running.send_signal(signal.SIGINT)
+        _, complaint = running.communicate(timeout=20)
+    finally:
+        running.kill()
+    assert running.returncode == 130
+    assert complaint.splitlines()[-1] == "interrupted"
+    assert f"to go on: python -m benchmarks run --resume {file}" in complaint
+    left = [f"{pid} {name}" for pid, name in children.items() if _command_line(pid) == name]
+    assert left == []
+    keys = cast("list[bytes]", redis.Redis.from_url(url).keys("*millpond-bench*"))  # pyright: ignore[reportUnknownMemberType]
+    assert keys == []
+    kept = json.loads(file.read_bytes())
+    (key,) = kept["samples"]
+    assert key == "get/1 tasks/floor/0"
+
+    done = _run("run", "--resume", str(file), "--url", url)
+    assert done.returncode == 0, done.stderr
+    (run,) = json.loads(file.read_bytes())["runs"]
+    first, second = run["results"]
+    assert (first["tasks"], second["tasks"]) == (1, 2)
+    assert first["per_second"] == round(kept["samples"][key]["per_second"])
+
+
+def test_private_server_goes_with_an_interrupted_run(tmp_path: Path) -> None:
+    command = (*_COMMAND, "run", "get", "--subjects", "floor", "--tasks", "1", "--seconds", "50")
+    running = subprocess.Popen(
+        [*command, "--json", str(tmp_path / "run.json")],
+        cwd=_ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        deadline = time.monotonic() + 20
+        while not _worker_of(running.pid):
+            assert running.poll() is None, running.communicate()
+            assert time.monotonic() < deadline, "no worker was started"
+            time.sleep(0.005)
+        children = _children(running.pid)
+        running.send_signal(signal.SIGTERM)
         _, complaint = running.communicate(timeout=20)
     finally:
         running.kill()
@@ -117,6 +204,25 @@ def test_interrupted_run_leaves_no_process_behind() -> None:
     assert any("server" in name for name in children.values())
     left = [f"{pid} {name}" for pid, name in children.items() if _command_line(pid) == name]
     assert left == []
+
+
+def test_samples_that_are_there_are_not_taken_again(tmp_path: Path) -> None:
+    file = tmp_path / "run.json"
+    ledger = Ledger(file, Asked(scenarios=("get", "hit")))
+    ledger.put("get/1 tasks/floor/0", Sample(per_second=7.0))
+    ledger.put("hit/1 tasks/floor/0", Sample(per_second=8.0))
+    again = Ledger.load(file)
+    assert again.asked == Asked(scenarios=("get", "hit"))
+    assert again.get("get/1 tasks/floor/0", Sample) == Sample(per_second=7.0)
+    assert again.get("get/1 tasks/floor/1", Sample) is None
+    again.finish(Run(scenario="get", environment={}, results=[]))
+    assert [run.scenario for run in Ledger.load(file).runs] == ["get"]
+    assert Ledger.load(file).get("get/1 tasks/floor/0", Sample) is None
+    assert Ledger.load(file).get("hit/1 tasks/floor/0", Sample) is not None
+
+
+def _worker_of(parent: int) -> bool:
+    return any("benchmarks.worker" in name for name in _children(parent).values())
 
 
 def _children(parent: int) -> dict[int, str]:

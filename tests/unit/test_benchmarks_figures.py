@@ -6,12 +6,11 @@ import json
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
-import msgspec
 import pytest
 
-from benchmarks import demo, readme, report, source
+from benchmarks import demo, page, readme, report, source
 from benchmarks.results import Result, Run, percentile, ratios, save
-from benchmarks.scenarios import SCENARIOS
+from benchmarks.scenarios import NAMES
 from benchmarks.scenarios.herd import Herd, Moment
 from benchmarks.scenarios.race import Race
 from benchmarks.svg import Strip, chart
@@ -34,7 +33,8 @@ def _herd(subject: str, loads: int, moment: Moment = "cold") -> Herd:
 def _race(subject: str, stale: int) -> Race:
     return Race(
         subject=subject,
-        readers=8,
+        share=0.1,
+        tasks=8,
         seconds=1.0,
         reads=100,
         stale=stale,
@@ -58,20 +58,20 @@ def test_ratio_is_the_median_of_the_rounds_ratios() -> None:
     assert ratios(rates, "ours") == {"theirs": 10.0}
 
 
-def test_one_run_is_saved_as_one_object_and_two_as_runs(tmp_path: Path) -> None:
+def test_runs_are_saved_without_what_does_not_apply(tmp_path: Path) -> None:
     result = Result(subject="millpond", tasks=8, processes=4, rounds=1, stale=0)
     run = Run(scenario="race", environment={"cores": 2}, results=[result])
-    save([run], tmp_path / "one.json")
     save([run, run], tmp_path / "two.json")
-    one = json.loads((tmp_path / "one.json").read_bytes())
-    two = json.loads((tmp_path / "two.json").read_bytes())
-    assert two == {"runs": [one, one]}
-    assert one["results"] == [
-        {"subject": "millpond", "tasks": 8, "processes": 4, "rounds": 1, "stale": 0}
-    ]
+    document = json.loads((tmp_path / "two.json").read_bytes())
+    one = {
+        "scenario": "race",
+        "environment": {"cores": 2},
+        "results": [{"subject": "millpond", "tasks": 8, "processes": 4, "rounds": 1, "stale": 0}],
+    }
+    assert document == {"runs": [one, one]}
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize("scenario", NAMES)
 def test_every_scenario_has_a_table(scenario: str) -> None:
     environment = {
         "cpu": "abacus",
@@ -80,8 +80,17 @@ def test_every_scenario_has_a_table(scenario: str) -> None:
         "server": {"name": "valkey", "version": "9", "transport": "tcp"},
     }
     result = Result(subject="millpond", tasks=8, processes=4, rounds=1)
-    run = Run(scenario=scenario, environment=environment, results=[result])
-    assert "millpond" in report.text(run)
+    failed = Result(subject="recipe", tasks=8, processes=4, rounds=0, failure="it broke")
+    run = Run(
+        scenario=scenario,
+        environment=environment,
+        results=[result, failed],
+        skipped={"cashews": "not installed: pip install cashews[redis]"},
+    )
+    text = report.text(run)
+    assert "millpond" in text
+    assert "recipe failed (8 tasks): it broke" in text
+    assert "cashews skipped: not installed: pip install cashews[redis]" in text
 
 
 def test_table_aligns_words_left_and_numbers_right() -> None:
@@ -144,10 +153,18 @@ async def test_load_sees_the_committed_version(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("scenario", readme.PAGES)
-def test_page_shows_the_measured_figures_and_no_others(scenario: str) -> None:
-    assert readme.render_page(scenario) in readme.PAGES[scenario].read_text("utf-8")
+def test_how_to_shows_the_measured_figures_and_no_others(scenario: str) -> None:
+    runs = page.read([readme.FIGURES])
+    assert readme.render_page(scenario, runs) in readme.PAGES[scenario].read_text("utf-8")
 
 
 def test_readme_shows_the_measured_figures_and_no_others() -> None:
-    runs = msgspec.json.decode(readme.FIGURES.read_bytes())["runs"]
+    runs = page.read([readme.FIGURES])
     assert readme.render(runs) in (readme.ROOT / "README.md").read_text("utf-8")
+
+
+def test_page_of_benchmarks_and_its_charts_are_those_of_the_measured_figures() -> None:
+    runs = page.read([readme.FIGURES])
+    assert page.PAGE.read_text("utf-8") == page.render(runs)
+    there = {one.stem: one.read_text("utf-8") for one in page.PAGE.with_suffix("").iterdir()}
+    assert there == page.charts_of(runs)

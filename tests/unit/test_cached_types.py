@@ -82,3 +82,19 @@ def test_the_functions_here_are_what_the_checker_sees() -> None:
     assert isinstance(get_name, Cached)
     assert isinstance(Shop().title, Cached)
     assert results_and_arguments_are_the_functions is not mistakes_are_seen
+
+
+@names.cached_many("{user_id}:{locale}", over="user_ids")
+async def get_many_names(user_ids: list[int], *, locale: str = "en") -> dict[int, str]:
+    """Say names."""
+    return dict.fromkeys(user_ids, locale)
+
+
+async def results_of_many_are_by_id() -> None:
+    """Be checked, never called."""
+    assert_type(await get_many_names([1], locale="de"), dict[int, str])
+    assert_type(await get_many_names.get([1]), dict[int, str])
+    assert_type(await get_many_names.delete([1]), bool)
+    assert_type(get_many_names.keys([1]), dict[int, str])
+    await get_many_names(["1"])  # pyright: ignore[reportArgumentType]
+    await get_many_names.get([1], language="de")  # pyright: ignore[reportCallIssue]

@@ -95,8 +95,8 @@ def test_lease_shorter_than_a_stalling_loop_is_refused() -> None:
 @pytest.mark.parametrize("name", ["stale_retry", "stale_after"])
 @pytest.mark.parametrize("value", [*NO_DURATION, 0], ids=repr)
 def test_stale_option_that_is_no_duration_is_refused_by_name(name: str, value: Any) -> None:
+    given: dict[str, Any] = {"stale_if_error": 60.0, name: value}
     with pytest.raises(ConfigError, match=f"{name} must be"):
-        given: dict[str, Any] = {"stale_if_error": 60.0, name: value}
         CachePolicy(**given)
 
 

@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overlo
 
 from msgspec.structs import replace
 
-from millpond.cache.batches import BATCH, batched, gathered
+from millpond.cache.batches import BATCH, batched, gathered, positive
 from millpond.cache.cached import Cached
+from millpond.cache.cached_many import CachedMany
 from millpond.cache.context import check_mode, mode_of, open_scopes, scopes
-from millpond.cache.decision import ABSENT, Found, Verdict, barred, dead
+from millpond.cache.decision import ABSENT, Found, Verdict, dead
 from millpond.cache.entry import Entry, read_entry, seconds_left
+from millpond.cache.fetching import Fetch, Warmed, load_past
 from millpond.cache.flight import Flight, Landed, StartOver
 from millpond.cache.loaded import Loaded, unwrapped
+from millpond.cache.many import named, read_many, several
 from millpond.cache.matching import check_pattern, matching
 from millpond.cache.missing import MISSING, Missing
 from millpond.cache.policy import CachePolicy
@@ -31,7 +34,7 @@ from millpond.cache.waiting import current, would_deadlock
 from millpond.cache.writing import Writing
 from millpond.core.codec import Codec
 from millpond.core.durations import milliseconds
-from millpond.core.entry import HEAD_SIZE, Unreadable
+from millpond.core.entry import HEAD_SIZE
 from millpond.core.keys import Keyspace
 from millpond.errors import (
     BackendError,
@@ -39,13 +42,13 @@ from millpond.errors import (
     InvalidationPending,
     LoadDeadlock,
     RemoteLoadError,
-    ReplyError,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping
     from datetime import timedelta
 
+    from millpond.cache.bulk import LoadMany
     from millpond.cache.context import CacheMode
     from millpond.cache.loaded import Loader, NotModified, Revalidate
     from millpond.cache.statistics import CacheStatistics
@@ -179,7 +182,7 @@ class Cache(Generic[T]):
         try:
             raw = await self._client.call("GET", name)
         except BackendError as error:
-            self._barred(name, error)
+            self._store.barred(name, error)
         else:
             if raw is not None:
                 if raw.startswith(versions.hit):
@@ -200,6 +203,33 @@ class Cache(Generic[T]):
                         return value
         self._counters.misses += 1
         return default
+
+    async def get_many(self, keys: Iterable[K]) -> dict[K, T]:
+        """Read many values, in one round trip where one `get` for each would take as many.
+
+        Args:
+            keys: Their keys: a list, a set, whatever can be iterated over. Of one key under two
+                spellings (`42` and `"42"`) each is found.
+
+        Returns:
+            The values that there are, by the keys as you gave them, in their order. A key without
+            a value is not in it, so that None in it is a value.
+
+        Raises:
+            ConfigError: A key that cannot be one, or a `str` where a list of keys belongs.
+            BackendUnavailable: Redis is out of reach, with `on_unavailable="raise"`.
+            BackendTimeout: The same, where it did not answer.
+
+        Redis:
+            MGET, at most 500 keys in each.
+        """
+        names = named(several(keys, "get_many()"), self._key)
+        if scopes.entered and mode_of(self) not in _READING:
+            return {}
+        values, _ = await read_many(self._store, names)
+        self._counters.hits += len(values)
+        self._counters.misses += len(names) - len(values)
+        return values
 
     async def get_entry(self, key: Key) -> Entry[T] | None:
         """Read a value with its age and its time to live.
@@ -238,7 +268,7 @@ class Cache(Generic[T]):
         try:
             raw, pttl = await self._client.pipeline([("GET", name), ("PTTL", name)])
         except BackendError as error:
-            self._barred(name, error)
+            self._store.barred(name, error)
             return None
         value, _ = await self._read(name, raw)
         return None if value is MISSING else (value, raw, pttl)
@@ -262,7 +292,7 @@ class Cache(Generic[T]):
             try:
                 verdict = await self._store.settled(verdict, looked)
             except BackendError as error:
-                return MISSING, self._barred(name, error)
+                return MISSING, self._store.barred(name, error)
         if verdict.found is not Found.VALUE:
             return MISSING, verdict
         value = self._unload(name, Landed(verdict.payload))
@@ -387,7 +417,7 @@ class Cache(Generic[T]):
             try:
                 raw = await self._client.call("GET", name)
             except BackendError as error:
-                found = self._barred(name, error)
+                found = self._store.barred(name, error)
             else:
                 if raw is None:
                     found = ABSENT
@@ -425,6 +455,138 @@ class Cache(Generic[T]):
                 if value is not MISSING:
                     return value
 
+    async def get_or_set_many(
+        self,
+        keys: Iterable[K],
+        load_many: LoadMany[K, T],
+        *,
+        ttl: float | timedelta | None = None,
+        tags: Collection[Key] = (),
+        mode: CacheMode | None = None,
+    ) -> dict[K, T]:
+        """Read many values, and load and store those that there are not, with one call.
+
+        Each key is loaded as by `get_or_set`: once for the fleet, under a lease of its own. The
+        loader is called once, with the keys that nobody else is loading; the others are waited
+        for, also those that are loaded one by one. (It is called again for keys that were loaded
+        elsewhere and have come to nothing there.) The load runs on its own: whoever is cancelled
+        leaves the others undisturbed.
+
+        The loader returns what it has, by key, in any order and any spelling. A key that it leaves
+        out has no value, is not in the result, and is asked for again next time: give None to
+        remember that there is none. A key whose value is an exception has failed with it.
+
+        Args:
+            keys: Their keys, as for `get_many`; one call loads all that are missing, so ask for
+                thousands at a time, not for millions (`warm` goes in batches).
+            load_many: Called with a list of these keys; it has what `get_or_set` asks of a loader.
+            ttl: Seconds or timedelta for these values; None: the cache's.
+            tags: What those that are loaded are to be deleted by, as for `get_or_set`.
+            mode: As for `get_or_set`.
+
+        Returns:
+            The values that there are, by the keys as you gave them, in their order.
+
+        Raises:
+            LoadManyFailed: Some keys failed, and others may not have: it has `values` and `errors`.
+                So it is, too, if the loader gave keys that it was not asked for; the rest is kept.
+            ConfigError: A key, TTL, tag or mode that cannot be one; or the loader returned no
+                mapping.
+            LoadTimeout: The loader ran past `load_timeout`.
+            LoadDeadlock: This is called inside a loader that one of the values waits for.
+            BackendUnavailable: Redis is out of reach, with `on_unavailable="raise"`.
+            BackendTimeout: The same, where it did not answer.
+            Exception: Whatever the loader raises as a whole.
+
+        Redis:
+            MGET, at most 500 keys in each; for each key that is missing as `get_or_set`, pipelined.
+        """
+        names = named(several(keys, "get_or_set_many()"), self._key)
+        lifetime = None if ttl is None else self._store.checked(milliseconds(ttl, "ttl"))
+        marks = tag_names(self._keyspace, tags) if tags else ()
+        chosen = self._mode(mode)
+        if chosen not in _READING:
+            self._counters.bypassed += 1
+            return await load_past(names, self._key, load_many)
+        fetch = Fetch(self._store, names, self._key, load_many, ttl=lifetime, tags=marks)
+        await (fetch.reload() if chosen == "refresh" else fetch.read_or_load())
+        return fetch.result()
+
+    async def refresh_many(
+        self,
+        keys: Iterable[K],
+        load_many: LoadMany[K, T],
+        *,
+        ttl: float | timedelta | None = None,
+        tags: Collection[Key] = (),
+    ) -> dict[K, T]:
+        """Load many values now, with one call, and store each as `refresh` does.
+
+        A key that the loader leaves out has no value any more.
+
+        Args:
+            keys: Their keys.
+            load_many: As for `get_or_set_many`.
+            ttl: Seconds or timedelta for these values; None: the cache's.
+            tags: As for `get_or_set_many`.
+
+        Returns:
+            The loader's values, by the keys as you gave them, in their order.
+
+        Raises:
+            Exception: As `get_or_set_many`.
+
+        Redis:
+            For each key as `refresh`, pipelined.
+        """
+        return await self.get_or_set_many(keys, load_many, ttl=ttl, tags=tags, mode="refresh")
+
+    async def warm(
+        self,
+        keys: Iterable[K],
+        load_many: LoadMany[K, T],
+        *,
+        batch: int = BATCH,
+        ttl: float | timedelta | None = None,
+        tags: Collection[Key] = (),
+    ) -> Warmed:
+        """Load and store what is missing of many values, in batches, one after another.
+
+        It never replaces a value, so several processes may warm the same keys as they start: each
+        key is loaded by one of them. Unlike `set_many` it stores nothing that was deleted while it
+        was being loaded. Where the cache is bypassed or disabled, it does nothing.
+
+        Args:
+            keys: Their keys; a generator is read batch by batch.
+            load_many: As for `get_or_set_many`; called with at most a batch of keys.
+            batch: How many keys are read, and loaded, at a time.
+            ttl: Seconds or timedelta for these values; None: the cache's.
+            tags: As for `get_or_set_many`.
+
+        Returns:
+            What was there, loaded, stored, not to be had, and failed. Failures of single keys are
+            counted, not raised.
+
+        Raises:
+            ConfigError: A key, TTL, tag or batch that cannot be one. Batches before it are stored.
+            Exception: As `get_or_set_many`, `LoadManyFailed` excepted: a loader that raises ends
+                it, for its source is hardly well. Batches before are stored.
+
+        Redis:
+            As `get_or_set_many`, batch by batch.
+        """
+        rest = several(keys, "warm()")
+        lifetime = None if ttl is None else self._store.checked(milliseconds(ttl, "ttl"))
+        marks = tag_names(self._keyspace, tags) if tags else ()
+        chosen, done = self._mode(None), Warmed()
+        for some in batched(rest, positive(batch, "batch")):
+            if chosen in _READING:
+                names = named(some, self._key)
+                fetch = Fetch(self._store, names, self._key, load_many, ttl=lifetime, tags=marks)
+                await (fetch.reload() if chosen == "refresh" else fetch.read_or_load())
+                done = done.and_then(fetch.warmed())
+        return done
+
     def cached(
         self, template: str, *, ttl: float | timedelta | None = None, ignore: Collection[str] = ()
     ) -> Callable[[Callable[P, Coroutine[Any, Any, T | Loaded[T]]]], Cached[P, T]]:
@@ -448,6 +610,41 @@ class Cache(Generic[T]):
         """
         parse_key(template)  # `@users.cached`, without the call, would have the function here
         return lambda function: Cached(self, function, template, ttl=ttl, ignore=ignore)
+
+    def cached_many(
+        self,
+        template: str,
+        *,
+        over: str,
+        ttl: float | timedelta | None = None,
+        ignore: Collection[str] = (),
+    ) -> Callable[
+        [Callable[P, Coroutine[Any, Any, Mapping[K, T | Loaded[T] | Exception]]]],
+        CachedMany[P, K, T],
+    ]:
+        """Keep the results of an async function of many ids, id by id.
+
+        `@users.cached_many("{user_id}", over="user_ids")` above
+        `async def get_users(user_ids: list[int]) -> dict[int, User]`.
+
+        Args:
+            template: As for `cached`, with a name of your own for one of the ids. `"{user_id}"`
+                alone is the key of `get(user_id)`, so that both decorators may share a cache.
+            over: The parameter that has the ids. The function is given a list of those that are
+                missing, and returns what `get_or_set_many` asks of its loader.
+            ttl: Seconds or timedelta for these values; None: the cache's.
+            ignore: As for `cached`.
+
+        Returns:
+            A decorator that makes the function a `CachedMany`.
+
+        Raises:
+            ConfigError: As for `cached`; no such parameter, or one that takes no list.
+        """
+        parse_key(template)
+        return lambda function: CachedMany(
+            self, function, template, over=over, ttl=ttl, ignore=ignore
+        )
 
     async def refresh(
         self,
@@ -520,14 +717,6 @@ class Cache(Generic[T]):
         self._store.unreadable(name, reason)
         return dead(raw, reason)
 
-    def _barred(self, name: str, error: BackendError) -> Verdict:
-        """Say why a key could not be read, if it may be loaded all the same; otherwise raise."""
-        if isinstance(error, ReplyError):
-            return barred(self._store.without_lease(name, error))
-        if self._store.raises_when_unavailable:
-            raise error
-        return barred("unavailable")
-
     async def _fly(
         self,
         name: str,
@@ -582,15 +771,7 @@ class Cache(Generic[T]):
 
     def _unload(self, name: str, landed: Landed[T]) -> T | Missing:
         """Take a caller's own copy from what a flight brought."""
-        if landed.has_value:
-            return landed.value
-        if landed.payload is None:
-            return cast("T", None)
-        try:
-            return self._store.codec.decode(landed.payload)
-        except Unreadable as problem:
-            self._store.unreadable(name, problem.reason)
-            return MISSING
+        return self._store.unload(name, landed)
 
     # -- writing ----------------------------------------------------------------------------
 
@@ -748,8 +929,9 @@ class Cache(Generic[T]):
     async def delete(self, *keys: Key) -> bool:
         """Remove values, and revoke every load of them that is under way, in any process.
 
-        Commit before you call it. The command is on its way before the first suspension, so a
-        cancelled caller has deleted nonetheless.
+        Commit before you call it. All of it is under way before the first suspension, so a
+        cancelled caller has deleted nonetheless. Thousands go in batches, each when the last was
+        acknowledged, so that others are served between them.
 
         Args:
             keys: Their keys; absent ones are fine.
@@ -758,14 +940,15 @@ class Cache(Generic[T]):
             True if Redis acknowledged, so that no later read gives an older value. False if it
             did not (gone, hung or refusing); then a `DeleteUnconfirmed` event was emitted, and
             the delete is kept and sent again: on the next connection before anything that this
-            process reads. Until then readers may see the old values.
+            process reads. Until then readers may see the old values. At most 10,000 are kept: of
+            more the oldest are given up, which `InvalidationsDropped` and the reason tell.
 
         Raises:
             ConfigError: A key that cannot be one; nothing was deleted.
             InvalidationPending: Redis did not acknowledge, with `on_unconfirmed="raise"`.
 
         Redis:
-            EVALSHA delete for each key, pipelined.
+            EVALSHA delete for each key, pipelined, at most 500 at a time.
         """
         names = [self._key(key) for key in keys]
         if not names or self._unused():

@@ -9,11 +9,7 @@ the same name and docstring, a method where it was defined in a class.
 
 from __future__ import annotations
 
-import asyncio
-import functools
-import inspect
 from functools import partial
-from types import MethodType
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -22,14 +18,12 @@ from typing import (
     ParamSpec,
     Self,
     TypeVar,
-    cast,
     overload,
 )
 
-from millpond.cache.parameters import Parameters
+from millpond.cache.decorated import Decorated
 from millpond.cache.template import key_maker, parse_key
 from millpond.core.durations import milliseconds
-from millpond.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine
@@ -40,7 +34,7 @@ if TYPE_CHECKING:
     from millpond.cache.missing import Missing
     from millpond.core.keys import Key
 
-__all__ = ["Cached", "check_function"]
+__all__ = ["Cached"]
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -48,7 +42,7 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 
-class Cached(Generic[P, T]):
+class Cached(Decorated[T], Generic[P, T]):
     """An async function whose results a cache keeps; made by `cache.cached(...)`.
 
     Await it as the function that it was. The load runs on its own, shared by all who ask for the
@@ -56,9 +50,6 @@ class Cached(Generic[P, T]):
     database session, may be closed by then. Arguments that are not in the key are those of
     whoever asked first.
     """
-
-    __name__: str
-    __qualname__: str
 
     def __init__(
         self,
@@ -70,28 +61,17 @@ class Cached(Generic[P, T]):
         ignore: Collection[str] = (),
     ) -> None:
         """Use `cache.cached(...)` instead."""
-        check_function(function)
-        parameters = Parameters(function)
+        super().__init__(cache, function)
+        parameters = self._parameters
         parts = parse_key(template)
         parameters.check(template, parts, ignore)
         if ttl is not None:
             milliseconds(ttl, "ttl")
-        functools.update_wrapper(cast("Any", self), function)
-        self.__wrapped__: Callable[..., Coroutine[Any, Any, T | Loaded[T]]] = function
-        # FastAPI resolves annotations among these; older frameworks ask asyncio what to await.
-        self.__globals__ = getattr(inspect.unwrap(function), "__globals__", {})
-        self._is_coroutine = getattr(asyncio.coroutines, "_is_coroutine", None)
-        mark = getattr(inspect, "markcoroutinefunction", None)  # Python 3.12
-        if mark is not None:
-            mark(self)
-        self._cache = cache
         self._get_or_set = cache.get_or_set
-        self._function: Callable[..., Coroutine[Any, Any, T | Loaded[T]]] = function
         self._values = parameters.values
         self._complete = parameters.complete
         self._make_key = key_maker(parts, parameters.places)
         self._ttl = ttl
-        self._object: tuple[Any, ...] = ()
 
     async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
         """Return the stored result, or call the function and store it.
@@ -209,11 +189,6 @@ class Cached(Generic[P, T]):
         """
         return self._cache.key(self._key(args, kwargs))
 
-    @property
-    def cache(self) -> Cache[T]:
-        """Where the results are kept."""
-        return self._cache
-
     # -- as a method ------------------------------------------------------------------------
 
     @overload
@@ -224,29 +199,7 @@ class Cached(Generic[P, T]):
     ) -> Cached[Q, T]: ...
     def __get__(self, instance: Any, owner: type | None = None, /) -> Cached[Any, T]:
         """Bind to an object, as a function in a class does."""
-        if instance is None:
-            return self
-        bound = object.__new__(type(self))
-        bound.__dict__ = self.__dict__.copy()
-        bound.__wrapped__ = MethodType(self._function, instance)
-        bound._object = (instance,)
-        return bound
-
-    def __eq__(self, other: object) -> bool:
-        """Be equal to the same function bound to the same object, as methods are."""
-        return (
-            isinstance(other, Cached)
-            and self._values == other._values
-            and (self._object[:1] or (None,))[0] is (other._object[:1] or (None,))[0]
-        )
-
-    def __hash__(self) -> int:
-        """Agree with equality."""
-        return hash((self._values, *map(id, self._object)))
-
-    def __repr__(self) -> str:
-        """Name the function."""
-        return f"<cached {getattr(self._function, '__qualname__', self._function)}>"
+        return self._bound_to(instance)
 
     def _key(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Key:
         if self._object:
@@ -257,27 +210,3 @@ class Cached(Generic[P, T]):
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Callable[[], Coroutine[Any, Any, T | Loaded[T]]]:
         return partial(self._function, *self._object, *args, **kwargs)
-
-
-def check_function(function: object) -> None:
-    """Refuse what is no coroutine function.
-
-    Raises:
-        ConfigError: Naming the fix.
-    """
-    name = getattr(function, "__qualname__", None) or repr(function)
-    if isinstance(function, staticmethod | classmethod):
-        kind = type(cast("object", function)).__name__
-        raise ConfigError(f"write @{kind} above @cached, not below it")
-    if isinstance(function, Cached):
-        raise ConfigError(f"{name} is cached already; take one of the two decorators away")
-    if inspect.isasyncgenfunction(function):
-        raise ConfigError(
-            f"{name} is an async generator, which has no one result to keep; return a list"
-        )
-    called = getattr(function, "__call__", None)  # noqa: B004
-    if not (inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)):
-        raise ConfigError(
-            f"{name} is no 'async def' function: the cache awaits what it keeps; write 'async "
-            "def', and call what blocks with 'await asyncio.to_thread(...)' inside"
-        )

@@ -163,6 +163,19 @@ class Flight(Waiter, Generic[T]):
         self._waiters.append(future)
         return future
 
+    def begin(self, verb: str = "load") -> asyncio.Future[Landed[T] | StartOver]:
+        """Fly, with the first caller on board.
+
+        Raises:
+            ClosedError: The client is being closed.
+        """
+        landing = self.join()
+        task = self._store.client.supervisor.start(self.run(), name=f"millpond {verb} {self._key}")
+        task.add_done_callback(self.ended)
+        if not task.done():  # it has a task that runs: nobody joins what never flies
+            self._store.flights[self._key] = self
+        return landing
+
     @property
     def lives(self) -> bool:
         """Whether its event loop does; one that ended without closing the client left it here."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+from collections.abc import Collection, Iterable, MutableSequence, Reversible, Sequence
 from types import NoneType, SimpleNamespace, UnionType
 from typing import (
     TYPE_CHECKING,
@@ -28,7 +29,7 @@ from millpond.core.keys import unkeyable
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["UNKNOWN", "attribute_of", "resolve", "why_not"]
+__all__ = ["UNKNOWN", "attribute_of", "plain", "resolve", "why_not", "why_not_many"]
 
 UNKNOWN: Any = Any
 """What nothing is known of."""
@@ -95,10 +96,31 @@ def why_not(annotation: Any, *, alone: bool) -> str:
     return unkeyable(annotation)
 
 
+def why_not_many(annotation: Any, *, alone: bool) -> str:
+    """Say why values of a type cannot be a list of keys; `""` if they can, or nobody knows.
+
+    Args:
+        annotation: The resolved type of the list.
+        alone: Whether each of its items is a whole key.
+    """
+    annotation = plain(annotation)
+    origin = get_origin(annotation) or annotation
+    if not _says_something(origin):
+        return ""
+    if origin not in _LISTS:
+        return (
+            f"is annotated as {origin.__name__}, and is given a list of those that are missing: "
+            "annotate it as list[int], or Sequence, Collection, Iterable"
+        )
+    reason = next((why_not(arg, alone=alone) for arg in get_args(annotation)), "")
+    return f"has items that cannot be in a key: {reason}" if reason else ""
+
+
 def _says_something(annotation: Any) -> TypeGuard[type]:
     return isinstance(annotation, type) and annotation not in (UNKNOWN, object)
 
 
+_LISTS = (list, Sequence, MutableSequence, Collection, Iterable, Reversible)
 _PLAIN_MODULES = ("builtins", "collections", "collections.abc")
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
-from millpond.cache.keyable import UNKNOWN, attribute_of, plain, resolve, why_not
+from millpond.cache.keyable import UNKNOWN, attribute_of, plain, resolve, why_not, why_not_many
 from millpond.cache.template import Field
 from millpond.errors import ConfigError
 
@@ -115,6 +115,14 @@ class Parameters:
         bound.apply_defaults()
         return tuple(bound.arguments.values())
 
+    def replaced(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], name: str, value: Any
+    ) -> inspect.BoundArguments:
+        """Return a call's arguments with another value for one of them."""
+        bound = self._signature.bind(*args, **kwargs)
+        bound.arguments[name] = value
+        return bound
+
     def check(
         self, template: str, pieces: Collection[str | Field], ignore: Collection[str] = ()
     ) -> None:
@@ -129,8 +137,7 @@ class Parameters:
             ConfigError: A name that is no parameter, a value that cannot be in a key, a parameter
                 that is left out.
         """
-        if isinstance(ignore, str):
-            raise ConfigError(f"ignore must be a tuple of names, as in ignore=({ignore!r},)")
+        ignore = _names(ignore)
         fields = [piece for piece in pieces if isinstance(piece, Field)]
         named = {field.name for field in fields}
         for name in ignore:
@@ -144,6 +151,57 @@ class Parameters:
         for name in self._names:
             if name not in named and name not in ignore and not self._passed_in(name):
                 raise ConfigError(self._left_out(template, name))
+
+    def check_many(
+        self,
+        template: str,
+        pieces: Collection[str | Field],
+        over: str,
+        ignore: Collection[str] = (),
+    ) -> str:
+        """Check a key template against the parameters of a function that loads many.
+
+        Args:
+            template: As it is written.
+            pieces: Its parts.
+            over: The parameter that has the ids.
+            ignore: Parameters that values do not depend on.
+
+        Returns:
+            The template's name for one of the ids.
+
+        Raises:
+            ConfigError: As `check`; or there is no such parameter, or no such name.
+        """
+        ignore = _names(ignore)
+        self._exists(over, f"over={over!r}")
+        if over in ignore:
+            raise ConfigError(f"{over!r} is in over and in ignore: decide for one")
+        if self._parameters[over].kind in _VARIABLE:
+            raise ConfigError(
+                f"over={over!r} takes any number of arguments; give {self._name} one parameter "
+                f"with a list of them, as in {over}: list[int]"
+            )
+        fields = [piece for piece in pieces if isinstance(piece, Field)]
+        one = over.removesuffix("s") if over.endswith("s") else f"one_{over}"
+        if any(field.name == over for field in fields):
+            raise ConfigError(
+                f"the template {template!r} names {over!r}, which is all of the ids; write a name "
+                f"for one of them, as in '{{{one}}}'"
+            )
+        names = [field for field in fields if field.name not in self._parameters]
+        if len(names) != 1 or names[0].attributes:
+            written = ", ".join(field.path for field in names) or "none"
+            raise ConfigError(
+                f"the template {template!r} must have just one name that is no parameter of "
+                f"{self._name}, without attributes, for one of {over!r}, as in '{{{one}}}': it has "
+                f"{written}"
+            )
+        reason = why_not_many(self._hints.get(over, UNKNOWN), alone=len(pieces) == 1)
+        if reason:
+            raise ConfigError(f"over={over!r} of {self._name} {reason}")
+        self.check(template, [p for p in pieces if p is not names[0]], (*ignore, over))
+        return names[0].name
 
     def check_field(self, template: str, field: Field, *, alone: bool = False) -> None:
         """Check one field of a template.
@@ -216,6 +274,12 @@ class Parameters:
             if any(_is(type(extra), (_DEPENDS,)) for extra in extras):
                 return True
         return isinstance(annotation, type) and _is(annotation, _PASSED_IN)
+
+
+def _names(ignore: Collection[str]) -> Collection[str]:
+    if isinstance(ignore, str):
+        raise ConfigError(f"ignore must be a tuple of names, as in ignore=({ignore!r},)")
+    return ignore
 
 
 def _is(cls: type, known: Collection[tuple[str, str]]) -> bool:

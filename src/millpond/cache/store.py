@@ -8,11 +8,12 @@ from __future__ import annotations
 import random
 import struct
 import time
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from millpond.cache.batches import gathered
-from millpond.cache.decision import Found, Seen, Verdict, judge, revoked, stands
+from millpond.cache.decision import Found, Seen, Verdict, barred, judge, revoked, stands
 from millpond.cache.keeping import Lease
+from millpond.cache.missing import MISSING
 from millpond.cache.policy import CachePolicy, zero_or_seconds
 from millpond.cache.staleness import NEVER, Staleness, standing
 from millpond.cache.statistics import Counters
@@ -21,6 +22,7 @@ from millpond.core.compression import Compression
 from millpond.core.durations import milliseconds, seconds
 from millpond.core.entry import (
     SOFT_SIZE,
+    Unreadable,
     hit_prefix,
     new_generation,
     pack_lease,
@@ -42,7 +44,8 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Collection, Sequence
 
-    from millpond.cache.flight import Flight
+    from millpond.cache.flight import Flight, Landed
+    from millpond.cache.missing import Missing
     from millpond.cache.versions import Capture, Captured
     from millpond.core.client import Client
     from millpond.core.codec import Codec
@@ -213,6 +216,18 @@ class Store(Generic[T]):
         """
         return None if value is None else self.codec.encode(value)
 
+    def unload(self, key: str, landed: Landed[T]) -> T | Missing:
+        """Take a caller's own copy from what a flight brought; `MISSING`: it cannot be read."""
+        if landed.has_value:
+            return landed.value
+        if landed.payload is None:
+            return cast("T", None)
+        try:
+            return self.codec.decode(landed.payload)
+        except Unreadable as problem:
+            self.unreadable(key, problem.reason)
+            return MISSING
+
     def fresh(self, raw: bytes) -> bytes | None:
         """Return the payload of a value that may be served stale one day, and needs nothing now.
 
@@ -282,6 +297,18 @@ class Store(Generic[T]):
         if cannot_write(error) and not self.raises_when_unavailable:
             return f"unavailable: {error.code}"
         raise error
+
+    def barred(self, key: str, error: BackendError) -> Verdict:
+        """Say why a key could not be read, if it may be loaded all the same.
+
+        Raises:
+            BackendError: The same, where it may not.
+        """
+        if isinstance(error, ReplyError):
+            return barred(self.without_lease(key, error))
+        if self.raises_when_unavailable:
+            raise error
+        return barred("unavailable")
 
     # -- the protocol's commands ------------------------------------------------------------
 

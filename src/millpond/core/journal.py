@@ -13,7 +13,11 @@ leaves a stale value for everybody. So it says it again. What must stay true:
 4. A server that is not the one that acknowledged (restarted from a snapshot, a replica promoted)
    may not have what it acknowledged. When its run id or its replication id has changed, the
    invalidations of the last minute are said again, acknowledged or not.
-5. It is bounded. When it is full the oldest is given up, and that is told.
+5. It is bounded. When it is full the oldest is given up, and that is told: to the hooks, and to
+   whoever's invalidations did not find room.
+6. Thousands at once do not hold up everybody else's commands: they go out in batches, the next when
+   the last has its answers. Nobody needs to wait for that. Whoever asked may be cancelled; a batch
+   that finds no connection is kept like any other, down to the last when the client closes.
 
 Invalidations are scripts, sent with their source first: a restarted server knows no digests, and a
 second round for those would come after this process's reads.
@@ -95,6 +99,9 @@ class Journal:
         self._lane: Lane | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._dropped = 0
+        self._told = 0  # of these
+        self._overrun = 0  # invalidations of the last minute that are not among the latest
+        self._overrun_at = 0.0
 
     def __len__(self) -> int:
         """How many wait for an acknowledgement."""
@@ -111,20 +118,30 @@ class Journal:
             A future: `""` when Redis has acknowledged all of them, or else the first reason.
         """
         answer: asyncio.Future[str] = loop.create_future()
-        tally = _Tally(len(invalidations), answer)
-        if not invalidations:
-            answer.set_result("")
+        _Shipment(self, lane, invalidations, answer).go_on()
+        return answer
+
+    def ship(
+        self,
+        lane: Lane,
+        invalidations: Sequence[Invalidation],
+        count: Callable[[BaseException | None], None],
+    ) -> None:
+        """Queue a batch, on the connection of now; `count` gets each answer."""
+        lane = self._lane or lane
         for invalidation in invalidations:
             first = invalidation.first
             kept = invalidation._replace(first=None) if first and first.args else invalidation
-            delivery = _Delivery(self, (self._issued(kept), kept), lane, tally, first)
+            delivery = _Delivery(self, (self._issued(kept), kept), lane, count, first)
             lane.group([delivery.by_digest()], (delivery,))
-        return answer
 
     def _issued(self, invalidation: Invalidation) -> int:
         self._count += 1
         now = time.monotonic()
         latest = self._latest
+        if len(latest) == self._most and latest[0][0] >= now - _MINUTE:
+            self._overrun = self._overrun + 1 if self._overrun_at >= now - _MINUTE else 1
+            self._overrun_at = now
         latest.append((now, self._count, invalidation))
         while latest[0][0] < now - _MINUTE:
             latest.popleft()
@@ -149,8 +166,24 @@ class Journal:
             del self._pending[next(iter(self._pending))]
             self._dropped += 1
             if self._dropped & (self._dropped - 1) == 0:  # 1, 2, 4, 8, ...: told, not shouted
-                self._emit(InvalidationsDropped(count=self._dropped))
+                self.tell_dropped()
         self._again_later()
+
+    @property
+    def dropped(self) -> int:
+        """How many were given up, since the client was made."""
+        return self._dropped
+
+    @property
+    def most(self) -> int:
+        """How many are kept."""
+        return self._most
+
+    def tell_dropped(self) -> None:
+        """Say how many were given up, unless it was said."""
+        if self._told != self._dropped:
+            self._told = self._dropped
+            self._emit(InvalidationsDropped(count=self._dropped))
 
     # -- connections --------------------------------------------------------------------------
 
@@ -170,6 +203,10 @@ class Journal:
         for when, number, invalidation in list(self._latest):
             if when >= oldest:
                 self.unacknowledged(number, invalidation)
+        if self._overrun and self._overrun_at >= oldest:
+            self._dropped += self._overrun
+            self._overrun = 0
+        self.tell_dropped()
 
     def closed(self) -> None:
         """Tell what is still owed when the client closes; it stays owed should it open again."""
@@ -195,13 +232,13 @@ class Journal:
 
     def _replay(self, lane: Lane) -> None:
         records = list(self._pending.values())
-        tally = _Tally(len(records), told=self._replayed)
+        count = _Tally(len(records), self._replayed).count
         known: set[str] = set()
         for at in range(0, len(records), _GROUP):
             commands: list[tuple[Arg, ...]] = []
             deliveries: list[_Delivery] = []
             for number, invalidation in records[at : at + _GROUP]:
-                delivery = _Delivery(self, (number, invalidation), lane, tally)
+                delivery = _Delivery(self, (number, invalidation), lane, count)
                 sha = invalidation.script.sha
                 commands.append(delivery.by_digest() if sha in known else delivery.by_source())
                 known.add(sha)
@@ -212,57 +249,111 @@ class Journal:
         self._emit(InvalidationsReplayed(count=count))
 
 
-class _Tally:
-    """How many of a number of invalidations are still unanswered."""
+class _Shipment:
+    """Invalidations on their way, batch by batch."""
 
-    __slots__ = ("_answer", "_done", "_left", "_reason", "_told")
+    __slots__ = (
+        "_answer",
+        "_at",
+        "_dropped",
+        "_going",
+        "_journal",
+        "_lane",
+        "_left",
+        "_reason",
+        "_rest",
+    )
 
     def __init__(
         self,
-        count: int,
-        answer: asyncio.Future[str] | None = None,
-        told: Callable[[int], None] | None = None,
+        journal: Journal,
+        lane: Lane,
+        rest: Sequence[Invalidation],
+        answer: asyncio.Future[str],
     ) -> None:
-        """Expect so many; tell a future the first reason, or somebody how many were done."""
+        """Tell `answer` "" or the first reason, once every one is answered."""
+        self._journal = journal
+        self._lane = lane
+        self._rest = rest
+        self._answer = answer
+        self._at = 0
+        self._left = 0
+        self._reason = ""
+        self._going = False
+        self._dropped = journal.dropped
+
+    def go_on(self) -> None:
+        """Send the next batch; where answers come at once, for there is no connection, all."""
+        if self._going:
+            return
+        self._going = True
+        while not self._left and self._at < len(self._rest):
+            some = self._rest[self._at : self._at + _GROUP]
+            self._at += len(some)
+            self._left = len(some)
+            self._journal.ship(self._lane, some, self.count)
+        self._going = False
+        if not self._left:
+            self._end()
+
+    def count(self, error: BaseException | None) -> None:
+        """Take one answer."""
+        self._left -= 1
+        if error is not None and not self._reason:
+            self._reason = str(error) or type(error).__name__
+        if not self._left:
+            self.go_on()
+
+    def _end(self) -> None:
+        journal, self._rest = self._journal, ()
+        dropped = journal.dropped - self._dropped
+        if dropped and self._reason:
+            self._reason += (
+                f"; {dropped:,} older ones were given up and will not be sent again, for "
+                f"{journal.most:,} are kept"
+            )
+            if dropped > 1:
+                journal.tell_dropped()
+        settle(self._answer, self._reason)
+
+
+class _Tally:
+    """How many of what is said again are still unanswered."""
+
+    __slots__ = ("_done", "_left", "_told")
+
+    def __init__(self, count: int, told: Callable[[int], None]) -> None:
+        """Expect so many; say in the end how many were done."""
         self._left = count
         self._done = 0
-        self._reason = ""
-        self._answer = answer
         self._told = told
 
     def count(self, error: BaseException | None) -> None:
         """Take one answer."""
         self._left -= 1
-        if error is None:
-            self._done += 1
-        elif not self._reason:
-            self._reason = str(error) or type(error).__name__
-        if self._left:
-            return
-        if self._answer is not None:
-            settle(self._answer, self._reason)
-        if self._told is not None and self._done:
+        self._done += error is None
+        if not self._left and self._done:
             self._told(self._done)
 
 
 class _Delivery:
     """The place of one invalidation in the queue of replies; nobody can cancel it."""
 
-    __slots__ = ("_first", "_invalidation", "_journal", "_lane", "_number", "_tally")
+    __slots__ = ("_count", "_first", "_invalidation", "_journal", "_lane", "_number")
 
     def __init__(
         self,
         journal: Journal,
         record: tuple[int, Invalidation],
         lane: Lane,
-        tally: _Tally,
+        count: Callable[[BaseException | None], None],
         first: First | None = None,
     ) -> None:
         self._first = first
         self._journal = journal
         self._number, self._invalidation = record
         self._lane = lane
-        self._tally = tally
+        self._count = count
 
     def by_digest(self) -> tuple[Arg, ...]:
         """Return the command, for a server that knows the script."""
@@ -287,7 +378,7 @@ class _Delivery:
         if self._first is not None and self._first.told is not None:
             self._first.told(self._invalidation.keys[0], result)
         self._journal.acknowledged(self._number, self._invalidation)
-        self._tally.count(None)
+        self._count(None)
 
     def set_exception(self, exception: BaseException, /) -> None:
         """Send the source on NOSCRIPT; otherwise it stays owed."""
@@ -295,7 +386,7 @@ class _Delivery:
             self._lane.group([self.by_source()], (self,))
             return
         self._journal.unacknowledged(self._number, self._invalidation)
-        self._tally.count(exception)
+        self._count(exception)
 
 
 def _number(record: tuple[int, Invalidation]) -> int:

@@ -98,7 +98,7 @@ def limit(
         if skip_when is not None and await _value(skip_when(asked)):
             return None
         who: Any = identify(asked)
-        if inspect.isawaitable(who):
+        if type(who) is not str and inspect.isawaitable(who):
             who = await who
         if per_route:
             rest = cast("tuple[Any, ...]", who) if isinstance(who, tuple) else (who,)
@@ -121,8 +121,8 @@ def _tell(raw: list[tuple[bytes, bytes]], decision: Decision, *, legacy: bool) -
     The draft's are lists, which may come in parts. The older ones are single numbers: of two
     limits, clients are told about the one that has least left.
     """
-    for name, value in decision.headers().items():
-        raw.append((name.lower().encode(), value.encode()))
+    raw.append(decision.rules.raw_header)
+    raw.append((b"ratelimit", decision.quota_header().encode()))
     if legacy:
         left = next((int(value) for name, value in raw if name == _LEFT), None)
         mine = [

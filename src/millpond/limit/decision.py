@@ -29,9 +29,10 @@ class Rules:
         states: The Redis keys, where several limiters decided together.
         subjects: Where denials of such a key are remembered.
         header: The policies as `RateLimit-Policy` says them.
+        raw_header: The same, as ASGI has it.
     """
 
-    __slots__ = ("header", "labels", "policies", "states", "subjects")
+    __slots__ = ("header", "labels", "policies", "raw_header", "states", "subjects")
 
     def __init__(
         self,
@@ -51,6 +52,7 @@ class Rules:
             f'"{label}";q={policy.most};w={math.ceil(policy.filled_us / 1e6)}'
             for policy, label in zip(policies, labels, strict=True)
         )
+        self.raw_header = (b"ratelimit-policy", self.header.encode())
 
 
 class Quota(msgspec.Struct, frozen=True):
@@ -162,28 +164,34 @@ class Decision(msgspec.Struct, frozen=True, eq=False):
             `RateLimit-Policy` and `RateLimit` (IETF draft-ietf-httpapi-ratelimit-headers), and for
             a denial `Retry-After`, rounded up: who obeys it is admitted, unless others hit too.
         """
-        figures, labels = self.figures, self.rules.labels
-        if self.culprit == BLOCKED:  # whatever the policies have left
-            wait = math.ceil(((self.retry_after or 0.0) + self.age) * 1e6)
-            figures = [n for reset in figures[1::2] for n in (0, max(reset, wait))]
-        if len(labels) == 1:
-            quota = f'"{labels[0]}";r={figures[0]};t={self._seconds(figures[1])}'
-        else:
-            quota = ", ".join(
-                [
-                    f'"{label}";r={figures[2 * i]};t={self._seconds(figures[2 * i + 1])}'
-                    for i, label in enumerate(labels)
-                ]
-            )
-        headers = {"RateLimit-Policy": self.rules.header, "RateLimit": quota}
+        headers = {"RateLimit-Policy": self.rules.header, "RateLimit": self.quota_header()}
         if not self.allowed and self.retry_after is not None:
             headers["Retry-After"] = str(max(1, math.ceil(self.retry_after)))
         if legacy:
-            place = self._place
+            place, figures = self._place, self._told()
             headers["X-RateLimit-Limit"] = str(self.rules.policies[place].most)
             headers["X-RateLimit-Remaining"] = str(figures[2 * place])
             headers["X-RateLimit-Reset"] = str(self._seconds(figures[2 * place + 1]))
         return headers
+
+    def quota_header(self) -> str:
+        """Return the value of `RateLimit` alone."""
+        figures, labels = self._told(), self.rules.labels
+        if len(labels) == 1:
+            return f'"{labels[0]}";r={figures[0]};t={self._seconds(figures[1])}'
+        return ", ".join(
+            [
+                f'"{label}";r={figures[2 * i]};t={self._seconds(figures[2 * i + 1])}'
+                for i, label in enumerate(labels)
+            ]
+        )
+
+    def _told(self) -> tuple[int, ...] | list[int]:
+        """Return the figures that headers tell: nothing is left while blocked."""
+        if self.culprit != BLOCKED:
+            return self.figures
+        wait = math.ceil(((self.retry_after or 0.0) + self.age) * 1e6)
+        return [n for reset in self.figures[1::2] for n in (0, max(reset, wait))]
 
     def _seconds(self, us: int) -> int:
         """Turn a reset into whole seconds, rounded up."""

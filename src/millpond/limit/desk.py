@@ -109,7 +109,7 @@ class Desk:
         """Decide a hit with all others of this turn."""
         loop = running_loop()
         if loop is not self._loop:
-            self._move(loop)
+            self.move(loop)
         future: asyncio.Future[Decision] = loop.create_future()
         if not self._hits:
             loop.call_soon(self.flush)
@@ -120,8 +120,10 @@ class Desk:
             waiting.append((future, cost, name))
         return future
 
-    def _move(self, loop: asyncio.AbstractEventLoop) -> None:
+    def move(self, loop: asyncio.AbstractEventLoop) -> None:
         """Go on in another event loop; hits that the last one left unsent have no callers now."""
+        if loop is self._loop:
+            return
         if self._hits and self._loop is not None and self._loop.is_running():
             raise ConfigError(ANOTHER_LOOP)
         self._loop, self._hits, self._digesting = loop, {}, False
@@ -228,7 +230,7 @@ class Desk:
 
     async def ask(self, mode: str, key: str, cost: int) -> Decision:
         """Decide one hit of another kind, by itself."""
-        self.flush()
+        self.space.flush()
         try:
             answer = await self._run(mode, [f"{key}:block", *self.states(key)], [cost])
         except BackendError as error:

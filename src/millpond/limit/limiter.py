@@ -7,15 +7,13 @@ import time
 from typing import TYPE_CHECKING, Literal, cast
 from uuid import UUID
 
-from msgspec.structs import force_setattr
-
 from millpond.core.durations import milliseconds, seconds
 from millpond.core.keys import Keyspace
-from millpond.errors import BackendError, ConfigError, LimitExceeded, ReplyError
+from millpond.errors import BackendError, ConfigError, LimitExceeded
 from millpond.limit.concurrency import Concurrency
 from millpond.limit.desk import Desk
 from millpond.limit.policies import check_policies
-from millpond.limit.programs import REFUND
+from millpond.limit.refund import give_back
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -242,57 +240,7 @@ class Limiter:
 
         Redis: one EVALSHA.
         """
-        space = self.desk.space
-        several = decision.rules.subjects
-        subjects = several or ((space, decision.key),)
-        if not any(space is s for s, _ in several) and not decision.key.startswith(self._head):
-            raise ConfigError(
-                f"this decision is about {decision.key!r}, which is none of the keys of {self!r}; "
-                "let the limiter refund it that made it, or one of the same namespace"
-            )
-        if not decision.counted or decision.refunded:
-            return False
-        force_setattr(decision, "refunded", True)
-        if decision.parts:
-            return any([await limiter.refund(part) for limiter, part in decision.parts])
-        desk = self.desk
-        if decision.source == "local":
-            desk.undo_locally(decision)
-            desk.counters.refunds += 1
-            return True
-        if decision.source != "redis":
-            return False
-        for one, key in subjects:
-            one.flush()
-            one.forget(key)
-        try:
-            given = await self._give_back(decision)
-        except BackendError as error:
-            desk.refused(error)
-            return False
-        finally:
-            for one, key in subjects:
-                one.forget(key)
-        desk.counters.refunds += bool(given)
-        return bool(given)
-
-    async def _give_back(self, decision: Decision) -> int:
-        rules = decision.rules
-        states = rules.states or tuple(f"{decision.key}:{label}" for label in rules.labels)
-        what = [decision.at, decision.counted]
-        try:
-            numbers = [number for policy in rules.policies for number in policy.numbers]
-            return await self.client.run(REFUND, keys=states, args=[*what, *numbers])
-        except ReplyError as error:
-            if error.code != "CROSSSLOT":
-                raise
-        each = zip(states, rules.policies, strict=True)
-        return sum(
-            [
-                await self.client.run(REFUND, keys=[state], args=[*what, *policy.numbers])
-                for state, policy in each
-            ]
-        )
+        return await give_back(self.desk, self._head, decision)
 
     async def reset(self, key: Key) -> bool:
         """Forget everything about a key: its hits by this limiter's policies, and its block.

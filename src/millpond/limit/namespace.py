@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary, WeakSet
 
+from millpond.core.loops import running_loop
 from millpond.limit.fallback import States
 
 if TYPE_CHECKING:
@@ -53,8 +54,14 @@ class Namespace:
         self.desks.add(desk)
 
     def flush(self) -> None:
-        """Send what any of them has gathered."""
+        """Send what any of them has gathered.
+
+        Raises:
+            ConfigError: It was gathered in another event loop, which still runs.
+        """
+        loop = running_loop()
         for desk in tuple(self.desks):
+            desk.move(loop)  # what a loop that has ended left behind is not to be counted
             desk.flush()
 
     def forget(self, key: str) -> None:

@@ -1,0 +1,80 @@
+"""Where a rival was better than millpond: found by comparing every figure, not by choosing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from benchmarks.words import OURS, REFERENCES, situation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from benchmarks.results import Result, Run
+
+__all__ = ["losses"]
+
+_MARGIN = 1.05  # what differs by less is the machine's noise
+
+_Figure = tuple[str, bool, "Callable[[Result], float | None]", str]
+
+# What it is called, whether more of it is better, where it is found, its unit.
+_FIGURES: tuple[_Figure, ...] = (
+    ("rate", True, lambda one: one.per_second, "/s"),
+    ("p50", False, lambda one: one.p50_ms, " ms"),
+    ("p99", False, lambda one: one.p99_ms, " ms"),
+    ("last caller after the load, p99", False, lambda one: one.after_fill_p99_ms, " ms"),
+    ("CPU per operation", False, lambda one: one.cpu_us, " µs"),
+    ("peak memory", False, lambda one: one.rss_mib, " MiB"),
+    ("memory of a waiting task", False, lambda one: one.waiter_bytes, " B"),
+    ("memory of a client", False, lambda one: one.client_bytes, " B"),
+    ("server memory", False, lambda one: one.bytes_per_key, " B"),
+    ("stale reads", False, lambda one: one.stale, ""),
+    ("calls that raised", False, lambda one: one.errors, ""),
+    ("fairness between processes", True, lambda one: one.least_share, ""),
+)
+
+
+def losses(run: Run) -> list[str]:
+    """List the figures in which a rival beat millpond, the best rival of each, in words."""
+    found: list[str] = []
+    for mine in run.results:
+        if mine.subject != OURS or mine.failure is not None:
+            continue
+        rivals = [
+            one
+            for one in run.results
+            if one.subject != OURS
+            and one.subject not in REFERENCES
+            and one.failure is None
+            and _same(one, mine)
+        ]
+        found += filter(None, (_lost(mine, rivals, figure) for figure in _FIGURES))
+    return found
+
+
+def _same(one: Result, other: Result) -> bool:
+    return (one.setting, one.moment, one.tasks, one.processes) == (
+        other.setting,
+        other.moment,
+        other.tasks,
+        other.processes,
+    )
+
+
+def _lost(mine: Result, rivals: Sequence[Result], figure: _Figure) -> str | None:
+    name, more_is_better, read, unit = figure
+    own = read(mine)
+    theirs = [(value, one.subject) for one in rivals if (value := read(one)) is not None]
+    if own is None or not theirs:
+        return None
+    best, subject = max(theirs) if more_is_better else min(theirs)
+    lost = best > own * _MARGIN if more_is_better else best * _MARGIN < own
+    if not lost:
+        return None
+    return (
+        f"{situation(mine)}: {name}, {subject} {_number(best)}{unit}, millpond {_number(own)}{unit}"
+    )
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:,.2f}"

@@ -1,0 +1,1 @@
+"""One thin adapter for each library, as its documentation has it."""

@@ -1,0 +1,114 @@
+"""millpond, as its own documentation has it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+from millpond import (
+    Cache,
+    Client,
+    Held,
+    Limiter,
+    LimitExceeded,
+    Locks,
+    LockTimeout,
+    SlidingWindow,
+    TokenBucket,
+)
+from tests.peers.contract import Answer, Quota
+
+if TYPE_CHECKING:
+    from millpond import Policy
+    from millpond.lock.hold import Hold
+    from tests.peers.contract import Key, Load
+
+__all__ = ["Bucket", "Caching", "Locking", "Window"]
+
+
+class _Opened:
+    def __init__(self, url: str) -> None:
+        self._client = Client.from_url(url, prefix="peers")
+
+    async def __aenter__(self) -> Self:
+        await self._client.__aenter__()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._client.aclose()
+
+
+class Caching(_Opened):
+    """`get_or_set` and `delete`."""
+
+    def __init__(self, url: str) -> None:
+        """Make a cache of anything JSON can say."""
+        super().__init__(url)
+        self._cache: Cache[Any] = Cache(self._client, "items", ttl=60)
+
+    async def get_or_compute(self, key: Key, load: Load) -> Any:
+        """Read or load."""
+        return await self._cache.get_or_set(key, load)
+
+    async def delete(self, key: Key) -> None:
+        """Delete."""
+        await self._cache.delete(key)
+
+
+class Locking(_Opened):
+    """`hold`."""
+
+    not_acquired: ClassVar[tuple[type[BaseException], ...]] = (LockTimeout,)
+    shares_objects = False
+
+    def __init__(self, url: str) -> None:
+        """Make the locks."""
+        super().__init__(url)
+        self._locks = Locks(self._client, "locks")
+
+    def lock(self, name: str, *, lease: float, wait: float | None) -> Hold:
+        """Return a block."""
+        return self._locks.hold(name, lease=lease, wait=wait)
+
+    def fence(self, held: Held) -> int:
+        """Return the fence."""
+        return held.fence
+
+
+class Window(_Opened):
+    """A sliding window."""
+
+    shape: ClassVar[Literal["window", "fixed", "bucket"]] = "window"
+
+    def policy(self, quota: Quota) -> Policy:
+        """Return the policy."""
+        return SlidingWindow(quota.limit, per=quota.per)
+
+    async def meter(self, quota: Quota) -> _Meter:
+        """Return a limiter."""
+        return _Meter(Limiter(self._client, "limits", self.policy(quota)))
+
+
+class Bucket(Window):
+    """A token bucket."""
+
+    shape: ClassVar[Literal["window", "fixed", "bucket"]] = "bucket"
+
+    def policy(self, quota: Quota) -> Policy:
+        """Return the policy."""
+        return TokenBucket(quota.limit, per=quota.per, burst=quota.burst)
+
+
+class _Meter:
+    def __init__(self, limiter: Limiter) -> None:
+        self._limiter = limiter
+
+    async def hit(self, key: str, cost: int = 1) -> Answer:
+        decision = await self._limiter.hit(key, cost=cost)
+        return Answer(decision.allowed, decision.retry_after)
+
+    async def wait(self, key: str, timeout: float) -> bool:
+        try:
+            await self._limiter.acquire(key, timeout=timeout)
+        except LimitExceeded:
+            return False
+        return True
