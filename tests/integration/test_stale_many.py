@@ -56,8 +56,10 @@ async def made_stale(member: Member[int], *keys: int) -> Rows[int]:
 
 
 async def at_rest(*members: Member[Any]) -> None:
-    """Wait until nobody loads."""
+    """Wait until nobody loads, and what was loaded is stored."""
     await until(lambda: not any(member.cache.statistics().flights for member in members))
+    for member in members:
+        await member.client.call("PING")  # a flight ends as its fill leaves
 
 
 # -- while they are revalidated ----------------------------------------------------------------
