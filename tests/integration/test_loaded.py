@@ -145,6 +145,31 @@ async def test_value_whose_tag_may_have_been_deleted_during_its_load_is_not_stor
     assert await one.cache.get(1) == 6
 
 
+async def test_tag_that_is_deleted_while_its_version_is_learned_is_seen_to_have_gone(
+    one: Member[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the commands that read epoch and version others' may run: here they do."""
+    versions, run, done = one.cache._versions, one.client.run, False  # pyright: ignore[reportPrivateUsage]
+    await one.cache.set(2, 2, tags=["author"])
+    await one.cache.delete_tags("author")  # the server knows both scripts
+
+    def then_delete(*args: Any, **more: Any) -> Any:
+        nonlocal done
+        answer = run(*args, **more)
+        if not done:
+            done = True
+            one.client.invalidate(versions.delete(["author"]))
+        return answer
+
+    async def load() -> Loaded[int]:
+        monkeypatch.setattr(one.client, "run", then_delete)
+        return Loaded(5, tags=["author"])
+
+    assert await one.cache.get_or_set(1, load) == 5
+    assert done
+    assert await one.cache.get(1) is MISSING
+
+
 async def test_who_joined_a_load_whose_tag_was_deleted_starts_over(one: Member[int]) -> None:
     source = Source(1, held=True)
 
