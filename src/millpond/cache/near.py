@@ -191,9 +191,16 @@ class Near(Generic[T]):
             return MISSING
         if now >= self._trusted:
             return MISSING
+        value: T | Missing = copy.kept
+        if self._decode is not None:
+            try:
+                value = self._decode(copy.kept)
+            except Exception:  # noqa: BLE001  (who reads it from Redis is told)
+                self.drop((name,))
+                return MISSING
         copy.used = True
         self.hits += 1
-        return copy.kept if self._decode is None else self._decode(copy.kept)
+        return value
 
     def read(self, name: str) -> asyncio.Future[bytes | None]:
         """Read a key, be told of its next change, and keep a copy.
