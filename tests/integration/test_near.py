@@ -243,6 +243,20 @@ async def test_copy_that_cannot_be_decoded_is_a_miss_each_time(url: str) -> None
         assert (near_hits(one), one.cache.statistics().unreadable) == (0, 6)
 
 
+async def test_near_cache_listens_to_the_server_that_it_reads_from() -> None:
+    """A client that is closed may be given another way to Redis, as tests do."""
+    member = Member[int]("memory://one", policy=NEAR)
+    async with member:
+        await keep(member)
+    async with Member[int]("memory://two") as elsewhere:
+        other = Client.from_url("memory://two")
+        member.client.replace_backend(other.backend)
+        async with member:
+            await keep(member)
+            assert await elsewhere.cache.delete(1) is True
+            assert await member.cache.get(1) is MISSING
+
+
 # -- trust -------------------------------------------------------------------------------------
 
 
