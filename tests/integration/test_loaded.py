@@ -17,8 +17,10 @@ from millpond import (
     NotModified,
     RefreshFailed,
 )
+from millpond.cache.versions import _REVOKE  # pyright: ignore[reportPrivateUsage]
 from millpond.events import FillRefused
 from tests.support.fleet import Member, Source, ask, until
+from tests.support.proxy import Proxy
 from tests.support.rows import Rows
 
 if TYPE_CHECKING:
@@ -168,6 +170,41 @@ async def test_tag_that_is_deleted_while_its_version_is_learned_is_seen_to_have_
     assert await one.cache.get_or_set(1, load) == 5
     assert done
     assert await one.cache.get(1) is MISSING
+
+
+async def test_epoch_changes_ahead_of_the_tags_whatever_scripts_the_server_knows(
+    server: Server,
+) -> None:
+    async with (
+        Proxy(server.port) as proxy,
+        Member[int](proxy.url) as one,
+        Member[int](server.tcp_url) as two,
+    ):
+        await two.cache.set(2, 2, tags=["author"])
+        source = Source(1, held=True)
+
+        async def load() -> Loaded[int]:
+            return Loaded(await source.load(), tags=["author"])
+
+        early = asyncio.create_task(two.cache.get_or_set(1, load))
+        await source.called()
+        server.execute("SCRIPT", "FLUSH")
+        (connection,) = proxy.connections
+        connection.to_server.hold()
+        delivered = connection.to_client.delivered
+        deleting = asyncio.create_task(one.cache.delete_tags("author"))
+        await until(lambda: connection.to_server.waiting)
+        connection.to_server.release_before(b"t:n:{}tag:author")
+        await until(lambda: connection.to_client.delivered > delivered)
+        server.execute("SCRIPT", "LOAD", _REVOKE.source)  # by a third who deletes tags elsewhere
+        delivered = connection.to_client.delivered
+        connection.to_server.release_before(b"$4\r\nEVAL\r\n")
+        await until(lambda: connection.to_client.delivered > delivered)
+        source.release()
+        assert await early == 1
+        connection.to_server.release()
+        assert await deleting is True
+        assert await two.cache.get(1) is MISSING
 
 
 async def test_who_joined_a_load_whose_tag_was_deleted_starts_over(one: Member[int]) -> None:

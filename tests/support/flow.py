@@ -78,11 +78,12 @@ class Flow:
         self._pump()
 
     def release_before(self, words: bytes) -> None:
-        """Let go of what was held before these bytes, and hold the rest."""
+        """Let go of what was held before these bytes, of all where they are not, and hold on."""
         whole = b"".join([chunk for _, chunk in self._queue])
-        cut = whole.index(words)
+        cut = whole.find(words) if words in whole else len(whole)
         self._queue.clear()
-        self._queue.append((0.0, whole[cut:]))
+        if whole[cut:]:
+            self._queue.append((0.0, whole[cut:]))
         if self._sink is not None:
             self._deliver(whole[:cut], self._sink)
 

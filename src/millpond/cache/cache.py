@@ -1019,7 +1019,7 @@ class Cache(Generic[T]):
             InvalidationPending: Redis did not acknowledge, with `on_unconfirmed="raise"`.
 
         Redis:
-            EVALSHA revoke for the namespace, then for each tag, pipelined.
+            EVAL revoke for the namespace, then EVALSHA revoke for each tag, pipelined.
         """
         marks = tag_names(self._keyspace, tags)
         if not marks or self._unused():
@@ -1044,7 +1044,7 @@ class Cache(Generic[T]):
             InvalidationPending: Redis did not acknowledge, with `on_unconfirmed="raise"`.
 
         Redis:
-            EVALSHA revoke for the namespace, then for each tag, pipelined.
+            EVAL revoke for the namespace, then EVALSHA revoke for each tag, pipelined.
         """
         marks = tag_names(self._keyspace, tags)
         if not marks or self._unused():

@@ -316,13 +316,15 @@ class Versions:
 
     def delete(self, tags: Sequence[str]) -> list[Invalidation]:
         """Return what makes entries with these tags worthless: the epoch first, then the tags."""
-        epoch = self._change(self.key, ERA_SIZE + 1, _SIZE)
-        return [epoch, *[self._change(self.tag_key(tag), 1, _SIZE) for tag in tags]]
+        return [self._new_epoch(), *[self._change(self.tag_key(tag), 1, _SIZE) for tag in tags]]
 
     def expire(self, tags: Sequence[str]) -> list[Invalidation]:
         """Return what makes entries with these tags stale."""
-        epoch = self._change(self.key, ERA_SIZE + 1, _SIZE)
-        return [epoch, *[self._change(self.tag_key(tag), ERA_SIZE + 1, _SIZE) for tag in tags]]
+        changed = [self._change(self.tag_key(tag), ERA_SIZE + 1, _SIZE) for tag in tags]
+        return [self._new_epoch(), *changed]
+
+    def _new_epoch(self) -> Invalidation:
+        return self._change(self.key, ERA_SIZE + 1, _SIZE)._replace(leads=True)
 
     def _change(self, key: str, first: int, last: int) -> Invalidation:
         return Invalidation(_REVOKE, (key,), (fresh_version, self._ttl, first, last))
