@@ -13,14 +13,12 @@ if TYPE_CHECKING:
 
     from benchmarks.results import Result, Run
 
-__all__ = ["FIGURES", "PAGES", "ROOT", "render", "render_page", "update"]
+__all__ = ["FIGURES", "PAGES", "ROOT", "render", "render_page", "replace_table", "update"]
 
 ROOT = Path(__file__).parent.parent
 FIGURES = Path(__file__).parent / "measured.json"
 PAGES = {"writes": ROOT / "docs" / "how-to" / "writes.md"}
 """Scenarios whose table stands in a page of their own as well."""
-_BEGIN = "<!-- benchmarks:begin -->\n"
-_END = "<!-- benchmarks:end -->"
 _RATES = {
     "get": "`GET`",
     "hit": "cached read, typed",
@@ -64,18 +62,20 @@ def render_page(scenario: str, runs: Sequence[Run]) -> str:
 def update(readme: Path = ROOT / "README.md", figures: Path = FIGURES) -> bool:
     """Put the tables into README and pages; False: they were there already."""
     runs = page.read([figures])
-    changed = _replace(readme, render(runs))
+    changed = replace_table(readme, render(runs))
     for scenario, path in PAGES.items():
         if of(runs, scenario) is not None:
-            changed = _replace(path, render_page(scenario, runs)) or changed
+            changed = replace_table(path, render_page(scenario, runs)) or changed
     return changed
 
 
-def _replace(path: Path, table: str) -> bool:
+def replace_table(path: Path, table: str, mark: str = "benchmarks") -> bool:
+    """Put a table between a page's marks; False: it was there already."""
+    begin, end = f"<!-- {mark}:begin -->\n", f"<!-- {mark}:end -->"
     before = path.read_text("utf-8")
-    head, rest = before.split(_BEGIN, 1)
-    tail = rest.split(_END, 1)[1]
-    after = f"{head}{_BEGIN}{table}{_END}{tail}"
+    head, rest = before.split(begin, 1)
+    tail = rest.split(end, 1)[1]
+    after = f"{head}{begin}{table}{end}{tail}"
     path.write_text(after, "utf-8")
     return after != before
 
