@@ -588,7 +588,12 @@ class Cache(Generic[T]):
         return done
 
     def cached(
-        self, template: str, *, ttl: float | timedelta | None = None, ignore: Collection[str] = ()
+        self,
+        template: str,
+        *,
+        ttl: float | timedelta | None = None,
+        tags: Collection[str] = (),
+        ignore: Collection[str] = (),
     ) -> Callable[[Callable[P, Coroutine[Any, Any, T | Loaded[T]]]], Cached[P, T]]:
         """Keep the results of an async function: `@users.cached("{user_id}")`.
 
@@ -597,6 +602,8 @@ class Cache(Generic[T]):
                 (`{user.id}`), and words, with `:` between them. One part alone is the key itself,
                 so that `"{user_id}"` is the key of `get(user_id)`; several make a tuple.
             ttl: Seconds or timedelta for these values; None: the cache's.
+            tags: Templates as the key's, of what the values are to be deleted by: `"org:{org_id}"`
+                is the tag `("org", org_id)`.
             ignore: Parameters that the value does not depend on. All others must be in the
                 template, except `self` and `cls`, and FastAPI's: what `Depends` provides,
                 `Request`, `Response`, `BackgroundTasks`.
@@ -606,10 +613,10 @@ class Cache(Generic[T]):
 
         Raises:
             ConfigError: Not an `async def`; or a template that names what is no parameter or
-                cannot be in a key, or leaves out a parameter.
+                cannot be in a key; or the key's leaves out a parameter.
         """
         parse_key(template)  # `@users.cached`, without the call, would have the function here
-        return lambda function: Cached(self, function, template, ttl=ttl, ignore=ignore)
+        return lambda function: Cached(self, function, template, ttl=ttl, tags=tags, ignore=ignore)
 
     def cached_many(
         self,
