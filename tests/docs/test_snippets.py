@@ -54,7 +54,9 @@ def snippet() -> Iterator[Callable[[str], Any]]:
 # -- scripts ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["first_cache", "hooks", "many", "production", "stale", "writes"])
+@pytest.mark.parametrize(
+    "name", ["first_cache", "hooks", "many", "production", "stale", "tags", "writes"]
+)
 async def test_script_runs_on_a_real_server(
     snippet: Callable[[str], Any], name: str, url: str
 ) -> None:
