@@ -9,7 +9,7 @@ import sys
 import tempfile
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from benchmarks import demo, environment, environments, page, readme, report
 from benchmarks.ledger import Asked, Ledger, LedgerUnreadable
@@ -306,10 +306,14 @@ def _seconds(value: str) -> float:
     return number
 
 
-def _terminate(signum: int, frame: object) -> NoReturn:
-    """Leave through the same clean-up as Ctrl-C."""
+def _terminate(signum: int, frame: object) -> None:
+    """Leave through the same door as Ctrl-C.
+
+    Raising KeyboardInterrupt here would do so in the middle of whatever the event loop is at, a
+    process just forked that nobody knows of yet included; asyncio makes Ctrl-C a cancellation.
+    """
     del signum, frame
-    raise KeyboardInterrupt
+    signal.raise_signal(signal.SIGINT)
 
 
 if __name__ == "__main__":

@@ -49,6 +49,9 @@ nitpick_ignore_regex = [
 ]
 
 
+_INTERNAL = ("millpond.core.", "millpond.cache.", "millpond.structures.")
+
+
 def _find_public_name(
     app: Sphinx, env: BuildEnvironment, node: pending_xref, text: TextElement
 ) -> Element | reference | None:
@@ -61,11 +64,7 @@ def _find_public_name(
     if node.get("refdomain") != "py" or not target.startswith("millpond."):
         return None
     if name not in millpond.__all__:
-        return (
-            text
-            if target.startswith(("millpond.core.", "millpond.cache.", "millpond.structures."))
-            else None
-        )
+        return text if target.startswith(_INTERNAL) else None
     return env.domains.python_domain.resolve_xref(
         env, node["refdoc"], app.builder, "obj", f"millpond.{name}", node, text
     )

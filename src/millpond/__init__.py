@@ -10,6 +10,7 @@ from millpond.cache.entry import Entry
 from millpond.cache.fetching import Warmed
 from millpond.cache.loaded import NOT_MODIFIED, Loaded, NotModified
 from millpond.cache.missing import MISSING, Missing
+from millpond.cache.near import NearCache
 from millpond.cache.policy import CachePolicy
 from millpond.cache.statistics import CacheStatistics
 from millpond.cache.writing import Write
@@ -105,6 +106,7 @@ __all__ = [
     "Locks",
     "MISSING",
     "Missing",
+    "NearCache",
     "NOT_MODIFIED",
     "NotModified",
     "Policy",

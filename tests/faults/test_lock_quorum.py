@@ -15,10 +15,11 @@ from millpond import Client
 from millpond.errors import ConfigError, LockLost, LockTimeout, NoQuorum
 from millpond.lock.locks import Locks
 from tests.support.lockers import cancel_at
+from tests.support.proxy import Proxy
 from tests.support.servers import Server
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterator, Sequence
 
 LEASE = 0.6
 
@@ -51,7 +52,7 @@ def nodes(masters: list[Server]) -> Iterator[list[Server]]:
 class Fleet:
     """The clients and the locks of one process."""
 
-    def __init__(self, servers: list[Server]) -> None:
+    def __init__(self, servers: Sequence[Server | Proxy]) -> None:
         self.clients = [
             Client.from_url(server.url, prefix="t", hooks=[], command_timeout=1.0)
             for server in servers
@@ -134,7 +135,7 @@ async def test_contenders_exclude_each_other_under_rising_fences(one: Fleet, oth
     assert len(fences) == 20
 
 
-@pytest.mark.parametrize("fault", ["kill", "pause"])
+@pytest.mark.parametrize("fault", ["kill", "pause", "restart"])
 async def test_one_node_lost_during_a_hold_delays_and_loses_nothing(
     nodes: list[Server], one: Fleet, other: Fleet, fault: str
 ) -> None:
@@ -244,6 +245,39 @@ async def test_server_given_twice_under_two_names_is_refused(nodes: list[Server]
                         await asyncio.sleep(0)
 
 
+async def test_release_that_a_node_is_owed_does_not_free_what_was_won_since(
+    nodes: list[Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Won on node 3 alone and given back, unheard; won with 2 and 3; now node 3 hears of it."""
+    monkeypatch.setattr("millpond.core.lease._AGAIN", 0.4)  # seconds until it is told again
+    async with Proxy(nodes[2].port) as proxy, Fleet([*nodes[:2], proxy]) as one:
+        async with one.locks.hold("warm"):
+            pass
+        key = one.locks.key("a")
+        for server in nodes[:2]:
+            server.execute("SET", key, "1:another", "PX", 30_000)
+        connection = proxy.connections[0]
+        connection.to_client.hold()
+
+        async def use() -> None:
+            async with one.locks.hold("a") as held:
+                for _ in range(10):
+                    await asyncio.sleep(0.05)
+                    held.ensure_held()
+                    assert nodes[2].execute("EXISTS", key), "another could have 1 and 3 now"
+
+        task = asyncio.create_task(use())
+        async with asyncio.timeout(5):
+            while not nodes[2].execute("EXISTS", key):
+                await asyncio.sleep(0.001)
+        connection.to_server.swallow()  # the release
+        await asyncio.sleep(0.25)  # node_timeout
+        connection.cut()
+        nodes[1].execute("DEL", key)
+        async with asyncio.timeout(5):
+            await task
+
+
 @pytest.mark.parametrize("answered", [False, True])
 async def test_cancelled_at_any_await_leaves_no_node_locked(
     nodes: list[Server], one: Fleet, answered: bool
@@ -283,3 +317,12 @@ def test_what_a_quorum_cannot_do_is_refused() -> None:
         locks.hold("a", fair=True)
     with pytest.raises(ConfigError, match="longer"):
         locks.hold("a", lease=6)
+    with pytest.raises(ConfigError, match="node_timeout"):
+        Locks([Client.from_url("memory://") for _ in range(3)], "n", lease=0.2)
+
+
+async def test_lease_cannot_be_extended_beyond_what_restarted_nodes_wait_for(one: Fleet) -> None:
+    async with one.locks.hold("a") as held:
+        with pytest.raises(ConfigError, match="longer"):
+            await held.extend(LEASE * 2)
+        await held.extend(LEASE / 2)

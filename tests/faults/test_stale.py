@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from millpond import MISSING, CachePolicy
-from millpond.core.entry import pack_value
 from millpond.events import DeleteUnconfirmed, FillRefused, RefreshFailed
-from tests.support.fleet import Member, Source, ask, until
+from tests.support.fleet import Member, Source, ask, put_value, until
 from tests.support.servers import Server
 
 if TYPE_CHECKING:
@@ -148,18 +147,8 @@ async def test_process_whose_clock_is_ahead_waits_for_a_claim_without_asking_aga
 ) -> None:
     async with Member[int](url, policy=CachePolicy(stale_if_error=600)) as one:
         now = time.time
-        fingerprint = one.cache._store.fingerprint  # pyright: ignore[reportPrivateUsage]
         claimed_ms = 1000  # by somebody who has been killed
-        raw = pack_value(
-            b"generate",
-            0,
-            fingerprint,
-            b"\x01",
-            created_ms=int(now() * 1000) - 100_000,
-            soft_ms=1000,
-            refresh_ms=100_000 + claimed_ms,
-        )
-        await one.client.call("SET", "t:n:1", raw, "PX", 60_000)
+        await put_value(one, 1, ago_ms=100_000, soft_ms=1000, refresh_ms=100_000 + claimed_ms)
         monkeypatch.setattr(time, "time", lambda: now() + 30)
         server.execute("CONFIG", "RESETSTAT")
         began, source = time.monotonic(), Source(2)

@@ -560,14 +560,12 @@ async def test_result_of_another_type_is_an_error_and_is_not_done_again(
             await other.payments.run_once("a", Till().pay)
 
 
-@pytest.mark.parametrize("change", [lambda raw: raw[:40], lambda raw: raw[:-1], lambda raw: b"x"])
-async def test_damaged_result_is_an_error_and_is_not_done_again(
-    one: Payer, change: Callable[[bytes], bytes]
-) -> None:
+@pytest.mark.parametrize("left", [0, 1, 40, 58, -1])
+async def test_damaged_result_is_an_error_and_is_not_done_again(one: Payer, left: int) -> None:
     till = Till()
     await one.payments.run_once("a", till.pay)
     raw = await one.client.call("GET", one.payments.key("a"))
-    await one.client.call("SET", one.payments.key("a"), change(raw), "EX", 60)
+    await one.client.call("SET", one.payments.key("a"), raw[:left], "EX", 60)
     with pytest.raises((CodecError, FingerprintMismatch)):
         await one.payments.run_once("a", till.pay)
     assert till.begun == 1
@@ -605,7 +603,7 @@ async def test_server_that_may_evict_results_is_warned_of(
 # -- bad input ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("key", ["", ("",), None, 1.5, b"x", "x" * 2000])
+@pytest.mark.parametrize("key", ["", ("",), None, 1.5, b"x", ["x"], "x" * 2000])
 async def test_keys_that_cannot_be_are_refused(one: Payer, key: Any) -> None:
     with pytest.raises(ConfigError):
         await one.payments.run_once(key, Till().pay)

@@ -642,6 +642,54 @@ async def test_lost_lock_that_another_took_is_not_passed_on_to_the_next_in_line(
     await waiters[0]
 
 
+async def test_of_several_one_lost_while_another_is_waited_for_is_told_before_the_block_begins(
+    one: Locker, other: Locker
+) -> None:
+    gate = asyncio.Event()
+    holder = await started(other, "b", gate)
+    entered: list[Held] = []
+
+    async def use() -> None:
+        async with one.locks.hold("a", "b", lease=0.15) as held:
+            entered.append(held)
+
+    task = asyncio.create_task(use())
+    await until(lambda: one.locks.statistics().held == 1)
+    await other.client.call("DEL", one.locks.key("a"))
+    await until(lambda: one.locks.statistics().lost == 1)
+    gate.set()
+    await holder
+    with pytest.raises(LockLost, match="no longer has it"):
+        await task
+    assert entered == []
+    await one.client.call("PING")
+    assert await one.token("b") is None
+    assert one.locks.statistics().held == 0
+
+
+async def test_max_hold_of_several_counts_from_when_the_block_begins(
+    one: Locker, other: Locker
+) -> None:
+    gate = asyncio.Event()
+    holder = await started(other, "b", gate)
+    asyncio.get_running_loop().call_later(0.3, gate.set)
+    async with one.locks.hold("a", "b", max_hold=0.25) as held:
+        assert 0.2 < held.remaining() <= 0.25
+    await holder
+    with pytest.raises(LockLost, match="max_hold"):
+        async with one.locks.hold("a", "b", max_hold=0.1):
+            await asyncio.sleep(5)
+
+
+async def test_fence_outlives_a_lock_that_is_held_for_longer_than_a_day(url: str) -> None:
+    async with Locker(url, lease=0.15) as one:
+        key = one.locks.key("a") + ":fence"
+        async with one.locks.hold("a"):
+            await one.client.call("PEXPIRE", key, 1000)  # as if the day were nearly over
+            await asyncio.sleep(0.15)
+            assert await one.client.call("PTTL", key) > 86_000_000
+
+
 # -- extending, releasing, misuse --------------------------------------------------------------
 
 
@@ -732,7 +780,9 @@ def test_wait_that_cannot_be_is_refused(wait: Any) -> None:
         Locks(Client.from_url("memory://"), "n").hold("a", wait=wait)
 
 
-@pytest.mark.parametrize("name", ["", ("",), "x" * 2000, None, True, 1.5, b"a", (), object()])
+@pytest.mark.parametrize(
+    "name", ["", ("",), "x" * 2000, None, True, 1.5, b"a", (), ["a"], object()]
+)
 def test_name_that_cannot_be_is_refused(name: Any) -> None:
     locks = Locks(Client.from_url("memory://"), "n")
     for use in (locks.hold, locks.try_hold, locks.key):

@@ -20,9 +20,9 @@ from millpond import (
     LoadTimeout,
     RefreshFailed,
 )
-from millpond.core.entry import IS_SOFT, pack_value, parse
+from millpond.core.entry import IS_SOFT, parse
 from millpond.events import FillRefused, LoadFailed
-from tests.support.fleet import Member, Source, ask, until
+from tests.support.fleet import Member, Source, ask, put_value, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -388,15 +388,7 @@ async def test_load_that_does_not_return_is_a_failure_too(url: str, way: str) ->
 
 async def test_value_past_its_window_is_as_good_as_none(url: str, server: Server) -> None:
     async with Member[int](url, policy=WHILE) as one, Member[int](url, policy=BOTH) as other:
-        raw = pack_value(
-            b"generate",
-            0,
-            one.cache._store.fingerprint,  # pyright: ignore[reportPrivateUsage]
-            b"\x01",
-            created_ms=1,
-            soft_ms=1,
-        )
-        await one.client.call("SET", KEY, raw, "PX", 60_000)
+        await put_value(one, 1, ago_ms=3_600_000, soft_ms=1000)
         for member in (one, other):
             with pytest.raises(LookupError):
                 await ask(member, fail)
@@ -450,17 +442,7 @@ async def test_value_due_early_is_refreshed_once_before_it_is_stale(url: str) ->
     policy = CachePolicy(early_refresh=100)
     async with Member[int](url, policy=policy) as one, Member[int](url, policy=policy) as two:
         source = Source(2, held=True)
-        raw = pack_value(
-            b"generate",
-            0,
-            one.cache._store.fingerprint,  # pyright: ignore[reportPrivateUsage]
-            b"\x01",
-            created_ms=time.time_ns() // 1_000_000,
-            load_ms=60_000,
-            soft_ms=60_000,
-        )
-        await one.in_no_era()
-        await one.client.call("SET", KEY, raw, "PX", 60_000)
+        await put_value(one, 1, load_ms=60_000, soft_ms=60_000)
         crowd = [ask(member, source.load) for _ in range(50) for member in (one, two)]
         assert await asyncio.gather(*crowd) == [1] * 100
         await source.called()

@@ -8,9 +8,11 @@ processes are for what only those can show (`tests/properties`, `tests/faults`).
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from millpond import Cache, Client
+from millpond.core.entry import new_generation, pack_value
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from millpond import CachePolicy
     from millpond.events import Event
 
-__all__ = ["Member", "Source", "ask", "until"]
+__all__ = ["Member", "Source", "ask", "put_value", "until"]
 
 T = TypeVar("T")
 E = TypeVar("E", bound="Event")
@@ -32,6 +34,28 @@ async def until(true: Callable[[], object], seconds: float = _PATIENCE) -> None:
     async with asyncio.timeout(seconds):
         while not true():
             await asyncio.sleep(0.0005)
+
+
+async def put_value(member: Member[Any], value: Any, *, ago_ms: int = 0, **header: Any) -> None:
+    """Put under key 1 what a process stored some milliseconds ago.
+
+    Args:
+        member: Whose cache it is of.
+        value: What is stored.
+        ago_ms: When it was created.
+        header: Other fields, as `pack_value` takes them: `soft_ms`, `refresh_ms`, `load_ms`.
+    """
+    store: Any = member.cache._store  # pyright: ignore[reportPrivateUsage]
+    raw = pack_value(
+        new_generation(),
+        store.version,
+        store.fingerprint,
+        store.encode(value),
+        created_ms=time.time_ns() // 1_000_000 - ago_ms,
+        era=(await store.versions.current((), 60_000)).era,
+        **header,
+    )
+    await member.client.call("SET", member.cache.key(1), raw, "PX", 60_000)
 
 
 def ask(member: Member[T], load: Callable[[], Awaitable[T]], key: int = 1) -> asyncio.Task[T]:

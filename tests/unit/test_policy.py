@@ -234,11 +234,11 @@ def test_shortest_ttl_is_a_millisecond_and_never_none() -> None:
 
 def test_statistics_name_every_counter_and_give_a_ratio_without_reads() -> None:
     counters = Counters()
-    snapshot = counters.frozen(flights=3)
+    snapshot = counters.frozen(3, None)
     assert snapshot.flights == 3
     assert snapshot.hit_ratio == 0
     counters.hits, counters.misses = 3, 1
-    assert counters.frozen(0).hit_ratio == 0.75
+    assert counters.frozen(0, None).hit_ratio == 0.75
     assert snapshot.hits == 0
     documented = {name for name, _ in inspect.getmembers(snapshot) if not name.startswith("_")}
     assert set(Counters.__slots__) < documented

@@ -131,13 +131,14 @@ def _value(raw: bytes, header: Header) -> Verdict:
             payload = decompress(payload)
         except Unreadable as problem:
             return dead(raw, problem.reason)
-    generation = header.generation
     seen, soft = _seen(raw), None
     if header.flags & IS_SOFT:
         failed = header.flags & HAS_FAILED != 0
         ages = (header.created_ms, header.load_ms, header.soft_ms, header.refresh_ms)
-        seen, soft = Seen("s", generation), Soft(*ages, failed)
-    return Verdict(Found.VALUE, generation, payload=payload, seen=seen, tags=header.tags, soft=soft)
+        seen, soft = Seen("s", header.generation), Soft(*ages, failed)
+    return Verdict(
+        Found.VALUE, header.generation, payload=payload, seen=seen, tags=header.tags, soft=soft
+    )
 
 
 def stands(value: Verdict, standing: Standing, claimed: float) -> Verdict:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from millpond.cache.batches import BATCH, batched
-from millpond.cache.decision import Found, Verdict, dead
+from millpond.cache.decision import Found, Seen, Verdict, dead
 from millpond.cache.flight import Landed
 from millpond.cache.missing import MISSING
 from millpond.core.entry import HEAD_SIZE
@@ -101,7 +101,9 @@ async def read_many(
         if value is not MISSING:
             values[key] = value
         else:
-            missed[name] = Verdict(Found.DEAD, seen=found.seen) if is_value else found
+            # By its generation, and never in place: nobody can serve it.
+            seen = Seen("g", found.generation)
+            missed[name] = Verdict(Found.DEAD, seen=seen) if is_value else found
 
     for some in batched(names.items(), BATCH):
         versions.ask()

@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+from millpond.cache.near import NearCache
 from millpond.core.compression import require_zstd
 from millpond.core.durations import seconds
 from millpond.errors import ConfigError
@@ -66,6 +67,9 @@ class CachePolicy(msgspec.Struct, frozen=True, kw_only=True):
             (default): it is served; from a snapshot it may be old, and deletes of its last moments
             may be undone, but for this process's own, which are sent again. `"clear"`: nothing
             stored under another run id is served; the namespace begins empty.
+        near: A `NearCache`: copies in this process's memory, which Redis says when to forget. A
+            read may then be older than a write elsewhere by the delay of a push, or by the
+            `heartbeat` if this process is cut off. Default None.
     """
 
     jitter: Duration = 0.0
@@ -84,6 +88,7 @@ class CachePolicy(msgspec.Struct, frozen=True, kw_only=True):
     on_unavailable: Literal["load", "raise"] = "load"
     on_unconfirmed: Literal["journal", "raise"] = "journal"
     restart: Literal["keep", "clear"] = "keep"
+    near: NearCache | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be.
@@ -125,6 +130,8 @@ class CachePolicy(msgspec.Struct, frozen=True, kw_only=True):
             )
         if self.restart not in ("keep", "clear"):
             raise ConfigError(f"restart must be 'keep' or 'clear', not {self.restart!r}")
+        if not isinstance(self.near, NearCache | None):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigError(f"near must be a NearCache(...), not {self.near!r}")
 
     def _check_staleness(self) -> None:
         revalidates = zero_or_seconds(self.stale_while_revalidate, "stale_while_revalidate") > 0

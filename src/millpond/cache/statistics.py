@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import msgspec
+
+if TYPE_CHECKING:
+    from millpond.cache.near import Near
 
 __all__ = ["CacheStatistics", "Counters"]
 
@@ -24,6 +29,9 @@ class CacheStatistics(msgspec.Struct, frozen=True, kw_only=True):
     unreadable: int  # entries that were no entry of this cache
     unconfirmed_deletes: int  # deletes that Redis did not acknowledge
     flights: int  # loads and waits going on now
+    near_hits: int  # those of the hits that were answered by this process's own memory
+    near_entries: int  # copies there now
+    near_bytes: int  # and their size, as `NearCache.max_bytes` counts it
 
     @property
     def hit_ratio(self) -> float:
@@ -67,8 +75,13 @@ class Counters:
         self.unreadable = 0
         self.unconfirmed_deletes = 0
 
-    def frozen(self, flights: int) -> CacheStatistics:
+    def frozen(self, flights: int, near: Near[Any] | None) -> CacheStatistics:
         """Take a snapshot."""
+        entries, size = (0, 0) if near is None else near.size
         return CacheStatistics(
-            flights=flights, **{name: getattr(self, name) for name in self.__slots__}
+            flights=flights,
+            near_hits=0 if near is None else near.hits,
+            near_entries=entries,
+            near_bytes=size,
+            **{name: getattr(self, name) for name in self.__slots__},
         )

@@ -14,6 +14,7 @@ from millpond.cache.batches import gathered
 from millpond.cache.decision import Found, Seen, Verdict, barred, judge, revoked, stands
 from millpond.cache.keeping import Lease
 from millpond.cache.missing import MISSING
+from millpond.cache.near import Near
 from millpond.cache.policy import CachePolicy, zero_or_seconds
 from millpond.cache.staleness import NEVER, Staleness, standing
 from millpond.cache.statistics import Counters
@@ -154,6 +155,10 @@ class Store(Generic[T]):
             ttl=self._ttl + self._kept,
             clear_on_restart=policy.restart == "clear",
         )
+        near = policy.near
+        self.near: Near[T] | None = (
+            None if near is None else Near(client, codec, self.versions, near, self.fresh_for)
+        )
 
     def checked(self, ttl: int) -> int:
         """Refuse a TTL (milliseconds) that the jitter would use up.
@@ -192,8 +197,8 @@ class Store(Generic[T]):
         took: float = 0.0,
     ) -> tuple[bytes, int]:
         """Make an entry's bytes and its time to live, under the versions of before the load."""
-        kept, flags = self._compression.pack(payload)
         lifetime = self.lifetime(payload, ttl)
+        kept, flags = self._compression.pack(payload)
         raw = pack_value(
             generation,
             self.version,
@@ -239,6 +244,14 @@ class Store(Generic[T]):
         high, low, load, soft = _AGES.unpack_from(raw, _AGES_AT)
         left = (high << 32) + low + soft - time.time() * 1000
         return raw[SOFT_SIZE:] if left > load * self._reach and left > 0 else None
+
+    def fresh_for(self, raw: bytes) -> tuple[bytes, float] | None:
+        """Return such a payload, and for how many seconds it is not stale."""
+        payload = self.fresh(raw)
+        if payload is None:
+            return None
+        high, low, _, soft = _AGES.unpack_from(raw, _AGES_AT)
+        return payload, ((high << 32) + low + soft) / 1000 - time.time()
 
     def judge(self, key: str, raw: bytes | None) -> Verdict:
         """Judge what is under a key, and tell of what should not be there.
@@ -310,6 +323,11 @@ class Store(Generic[T]):
             raise error
         return barred("unavailable")
 
+    def _changed(self, key: str) -> Callable[[Any], None] | None:
+        """Return what has the near cache forget a key as soon as Redis has changed it."""
+        near = self.near
+        return None if near is None else lambda _: near.drop((key,))
+
     # -- the protocol's commands ------------------------------------------------------------
 
     async def claim(self, key: str, generation: bytes, seen: Seen) -> Verdict | None:
@@ -361,7 +379,8 @@ class Store(Generic[T]):
 
         Redis: one EVALSHA.
         """
-        return bool(await self.client.run(_FILL, keys=[key], args=[generation, entry, ttl]))
+        args = (generation, entry, ttl)
+        return bool(await self.client.run(_FILL, keys=[key], args=args, tell=self._changed(key)))
 
     async def defer(self, key: str, generation: bytes) -> bool:
         """Leave the value that we claimed in place, since its load has failed, if still there.
@@ -399,7 +418,8 @@ class Store(Generic[T]):
         asked: list[asyncio.Future[int]] = []
         for key, payload in values:
             entry, lifetime = self.entry(new_generation(), payload, ttl, captured)
-            asked.append(self.client.run(_STORE, keys=[key], args=[entry, lifetime]))
+            tell = self._changed(key)
+            asked.append(self.client.run(_STORE, keys=[key], args=[entry, lifetime], tell=tell))
         return [bool(stored) for stored in await gathered(asked)]
 
     def delete(self, names: list[str]) -> asyncio.Future[str]:
@@ -435,6 +455,8 @@ class Store(Generic[T]):
 
     def told_of_delete(self, names: list[str], answer: asyncio.Future[str]) -> None:
         """Count and tell of a delete that Redis has not acknowledged."""
+        if self.near is not None:
+            self.near.changed([name.encode() for name in names])
         reason = answer.result()
         if reason:
             self.counters.unconfirmed_deletes += len(names)
@@ -447,7 +469,7 @@ class Store(Generic[T]):
         """
         head = pack_mark(token, self.version, self.fingerprint)
         args = (head, token, self.write_ms, "1" if renewal else "")
-        return self.client.run(_MARK, keys=[key], args=args)
+        return self.client.run(_MARK, keys=[key], args=args, tell=self._changed(key))
 
     def unmark(self, key: str, token: bytes) -> None:
         """Take back a mark under which nothing was written, without waiting."""
@@ -483,6 +505,8 @@ class Store(Generic[T]):
 
     def told_of_leave(self, names: list[str], answer: asyncio.Future[str]) -> None:
         """Count and tell of a leave that Redis has not acknowledged."""
+        if self.near is not None:
+            self.near.changed([name.encode() for name in names])
         reason = answer.result()
         if reason:
             self.counters.unconfirmed_deletes += len(names)

@@ -86,6 +86,7 @@ class Versions:
         hit: What every plain value of this cache and era begins with.
         soft_hit: The same of those that may be served stale.
         era: The namespace's; None: unknown, or there is none.
+        key: The Redis key of the namespace's.
         lane, turn: Where, and in which of its batches, it was last asked for.
     """
 
@@ -94,12 +95,12 @@ class Versions:
         "_codec",
         "_epoch",
         "_head",
-        "_key",
         "_not_one",
         "_run_matters",
         "_ttl",
         "era",
         "hit",
+        "key",
         "lane",
         "soft_hit",
         "turn",
@@ -121,7 +122,7 @@ class Versions:
         self._codec = codec
         self._head = head
         # With empty braces a Cluster hashes the whole key; no key of an entry has any.
-        self._key = f"{head}{{}}era"
+        self.key = f"{head}{{}}era"
         self._ttl = max(2 * ttl, _SHORTEST)
         self._run_matters = clear_on_restart
         self._not_one = b""
@@ -142,21 +143,21 @@ class Versions:
         if lane is None or (lane is self.lane and lane.batches == self.turn):
             return
         self.lane, self.turn = lane, lane.batches
-        lane.group([("GET", self._key)], (Collector(1, self._answered),))
+        lane.group([("GET", self.key)], (Collector(1, self._answered),))
 
     def _answered(self, replies: list[Any]) -> None:
-        self._told(replies[0])
+        self.take(replies[0])
 
-    def _told(self, reply: Any) -> None:
-        """Take the answer in its turn: ahead of what was asked behind it, and of any task."""
+    def take(self, reply: Any) -> None:
+        """Take an answer in its turn: ahead of what was asked behind it, and of any task."""
         if isinstance(reply, bytes) and len(reply) >= _SIZE:
             if not self._run_matters or reply[_SIZE:].decode(errors="replace") == self._run():
-                self._take(reply)
+                self._begin(reply)
                 return
             self._not_one = reply
         self.era, self.hit, self.soft_hit = None, _NEVER, _NEVER
 
-    def _take(self, raw: bytes) -> None:
+    def _begin(self, raw: bytes) -> None:
         era = raw[:ERA_SIZE]
         self._epoch = raw[ERA_SIZE:_SIZE]
         if era != self.era:
@@ -185,7 +186,7 @@ class Versions:
             )
         fresh = fresh_version() + run.encode()
         args = (fresh, max(2 * ttl, self._ttl), self._not_one)
-        return self._client.run(_VERSION, keys=[self._key], args=args, tell=self._told)
+        return self._client.run(_VERSION, keys=[self.key], args=args, tell=self.take)
 
     # -- capturing ----------------------------------------------------------------------------
 
@@ -307,16 +308,16 @@ class Versions:
 
     def new_era(self) -> list[Invalidation]:
         """Return what ends the era: no entry of before is worth anything."""
-        return [self._change(self._key, 1, ERA_SIZE)]
+        return [self._change(self.key, 1, ERA_SIZE)]
 
     def delete(self, tags: Sequence[str]) -> list[Invalidation]:
         """Return what makes entries with these tags worthless: the epoch first, then the tags."""
-        epoch = self._change(self._key, ERA_SIZE + 1, _SIZE)
+        epoch = self._change(self.key, ERA_SIZE + 1, _SIZE)
         return [epoch, *[self._change(self.tag_key(tag), 1, _SIZE) for tag in tags]]
 
     def expire(self, tags: Sequence[str]) -> list[Invalidation]:
         """Return what makes entries with these tags stale."""
-        epoch = self._change(self._key, ERA_SIZE + 1, _SIZE)
+        epoch = self._change(self.key, ERA_SIZE + 1, _SIZE)
         return [epoch, *[self._change(self.tag_key(tag), ERA_SIZE + 1, _SIZE) for tag in tags]]
 
     def _change(self, key: str, first: int, last: int) -> Invalidation:

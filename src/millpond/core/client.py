@@ -444,8 +444,15 @@ class Client:
         """What the server calls itself until it is restarted; `""` where it does not say."""
         return self._backend.run_id
 
-    def read_tracked(self, key: str) -> asyncio.Future[tuple[bytes | None, float | None]]:
+    def read_tracked(
+        self, key: str, *, tell: Callable[[bytes | None, float | None], None] | None = None
+    ) -> asyncio.Future[tuple[bytes | None, float | None]]:
         """Read a key and its remaining seconds, and have its next change announced.
+
+        Args:
+            key: The Redis key, whole.
+            tell: Called with both in the connection's callback, in the order of replies and
+                pushes; then nobody can cancel the read.
 
         Redis: CLIENT CACHING YES, GET and PTTL, contiguous: CACHING covers exactly the GET.
         """
@@ -460,13 +467,17 @@ class Client:
             value, left = replies[-2:]
             if left == _ABSENT:
                 value = None  # it may have expired between the two
-            settle(future, (value, left / 1000 if left >= 0 else None))
+            seconds_left = left / 1000 if left >= 0 else None
+            if tell is not None:
+                tell(value, seconds_left)
+            settle(future, (value, seconds_left))
 
         commands: list[tuple[Arg, ...]] = [("GET", key), ("PTTL", key)]
         if self._backend.tracks:
             commands.insert(0, ("CLIENT", "CACHING", "YES"))
         count = len(commands)
-        lane.group(commands, (Collector(count, finish, future),) * count)
+        caller = future if tell is None else None
+        lane.group(commands, (Collector(count, finish, caller),) * count)
         return future
 
     # -- the rest ---------------------------------------------------------------------------

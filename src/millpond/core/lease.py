@@ -32,7 +32,7 @@ from millpond.core.scripts import Script
 from millpond.errors import BackendError, ClosedError, ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import timedelta
 
     from millpond.core.client import Client
@@ -122,12 +122,18 @@ def acquire(
     return client.run(_ACQUIRE, keys=keys, args=args)
 
 
-def renew(client: Client, key: str, token: str, ms: int) -> asyncio.Future[int]:
-    """Prolong a lease that is ours: 1, or 0 if it is not any more.
+def renew(client: Client, keys: Sequence[str], token: str, ms: int) -> asyncio.Future[int]:
+    """Prolong a lease that is ours, and its fence: 1, or 0 if it is not any more.
+
+    Args:
+        client: The way to Redis.
+        keys: The lease, its fence; more are ignored.
+        token: Ours.
+        ms: The lease from now, milliseconds.
 
     Redis: one EVALSHA.
     """
-    return client.run(_RENEW, keys=(key,), args=(token, ms))
+    return client.run(_RENEW, keys=keys[:2], args=(token, ms, ms + FENCE_TTL))
 
 
 def release(
@@ -254,6 +260,12 @@ class Lease:
     def remaining(self) -> float:
         """Tell how many seconds it is surely ours; 0 once it is not."""
         return 0.0 if self.ended else max(0.0, self.deadline - self._clock())
+
+    def end_by(self, limit: float) -> None:
+        """End at `limit`, by the clock, even if it could be renewed."""
+        self._limit = limit
+        self.deadline = min(self.deadline, limit)
+        self._arm()
 
     def check(self) -> str:
         """Ask the clock; gives `ended`, of which `lost` was told if this call found it out."""

@@ -25,6 +25,7 @@ import random
 from contextlib import suppress
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol, Self, cast
+from weakref import WeakSet
 
 from millpond.core.loops import current_loop
 from millpond.errors import ConfigError
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import TracebackType
 
-__all__ = ["Reader", "Watch", "Watches"]
+__all__ = ["Listener", "Reader", "Watch", "Watches"]
 
 _SHORTEST_POLL = 0.02  # seconds
 _LONGEST_POLL = 0.25
@@ -58,6 +59,14 @@ class Reader(Protocol):
         ...
 
 
+class Listener(Protocol):
+    """Who is told of changes without waiting for one: a near cache."""
+
+    def changed(self, keys: Iterable[bytes] | None) -> None:
+        """These keys may have changed; None: any may."""
+        ...
+
+
 class Watches:
     """Who waits for which key.
 
@@ -65,12 +74,13 @@ class Watches:
     key out of its set; B adds one to that set; A removes the set, and B's watch with it.
     """
 
-    __slots__ = ("_coming_and_going", "_waiting")
+    __slots__ = ("_coming_and_going", "_listeners", "_waiting")
 
     def __init__(self) -> None:
         """Start with nobody."""
         self._coming_and_going = Lock()
         self._waiting: dict[bytes, set[Watch]] = {}
+        self._listeners: WeakSet[Listener] = WeakSet()
 
     def __len__(self) -> int:
         """How many keys are watched."""
@@ -103,14 +113,24 @@ class Watches:
         else:
             self.wake(push[1])
 
+    def listen(self, listener: Listener) -> None:
+        """Have a listener told of every change and every gap, for as long as it lives."""
+        self._listeners.add(listener)
+
     def wake(self, keys: Iterable[bytes]) -> None:
         """Wake the watchers of these keys."""
+        if self._listeners:
+            keys = tuple(keys)
+            for listener in tuple(self._listeners):
+                listener.changed(keys)
         for key in keys:
             for watch in tuple(self._waiting.get(key, ())):  # other threads' come and go meanwhile
                 watch.fire()
 
     def wake_all(self) -> None:
         """Wake everybody: a push may have been missed."""
+        for listener in tuple(self._listeners):
+            listener.changed(None)
         for waiting in tuple(self._waiting.values()):
             for watch in tuple(waiting):
                 watch.fire()

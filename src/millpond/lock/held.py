@@ -78,11 +78,27 @@ class Grip:
             trust=line.kind.trust,
         )
 
+    def begin(self, limit: float) -> None:
+        """Take note that the block begins, and must end by `limit`.
+
+        Raises:
+            LockLost: It has been lost already.
+        """
+        self.lease.end_by(limit)
+        ended = self.lease.check()
+        if ended:
+            raise LockLost(self.key, self.fence, ended)
+
     def belong_to(self, held: Held) -> None:
         """Say whom to tell of the loss; one that came before is told at once."""
         self._held = held
         if self.lease.ended:
             held.lose(self, self.lease.ended)
+
+    @property
+    def longest(self) -> float:
+        """Seconds that a lease of this lock may last."""
+        return self._line.kind.longest
 
     def let_go(self) -> asyncio.Future[bool | None] | None:
         """Release, or do nothing if that was done when it was lost; the command is queued now.
@@ -239,6 +255,12 @@ class Held:
             One EVALSHA for each lock.
         """
         span = None if lease is None else lease_seconds(lease)
+        for grip in self._grips:
+            if span is not None and span > grip.longest:
+                raise ConfigError(
+                    f"lease={lease} is longer than that of Locks(...), {grip.longest:g} s: a node "
+                    "that was restarted is kept out for no longer than that; raise it there"
+                )
         self.ensure_held()
         for grip in self._grips:
             await grip.lease.extend(span)

@@ -61,6 +61,7 @@ class Hold:
 
         Raises:
             LockTimeout: Not within `wait`.
+            LockLost: Of several, one was lost while another was waited for.
             ConfigError: This task holds it already, or the block was entered before.
             BackendError: Redis is out of reach, or refuses.
         """
@@ -118,6 +119,9 @@ class Hold:
         try:
             for kind in sorted(kinds, key=_by_key):
                 grips[kind.key] = await self._grip(kind)
+            # The first may be lost while the last is waited for: then there are not all.
+            for grip in grips.values():
+                grip.begin(self._limit())
             return Held(self._names, [grips[kind.key] for kind in kinds])
         except BaseException:
             for grip in grips.values():
@@ -144,8 +148,12 @@ class Hold:
         won = await line.enter(ticket, first=first, at_once=at_once)
         store.acquired += 1
         store.held += 1
-        limit = time.monotonic() + self._max_hold if self._max_hold < math.inf else math.inf
+        limit = math.inf if len(self._kinds) > 1 else self._limit()  # else it begins with the last
         return Grip(store, line, ticket, won, limit=limit)
+
+    def _limit(self) -> float:
+        """Tell until when a block that begins now may last."""
+        return time.monotonic() + self._max_hold if self._max_hold < math.inf else math.inf
 
 
 class TryHold:

@@ -5,6 +5,7 @@ A line of waiters knows nothing else of what it waits for.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Protocol
 
 from millpond.core.lease import FENCE_TTL, MARK_TTL, acquire, lease_keys, release, renew
@@ -47,6 +48,7 @@ class Kind(Protocol):
             another holder. Otherwise it is what somebody left who was refused, perhaps for a
             reason that does not concern the others: every change of it is worth asking.
         queues: Whether each waiter has a place of its own in Redis, which it must give up.
+        longest: Seconds that a lease of it may last.
     """
 
     key: str
@@ -57,6 +59,7 @@ class Kind(Protocol):
     fenced: bool
     shows_holder: bool
     queues: bool
+    longest: float
 
     def enqueue(self, token: str, contender: str) -> asyncio.Future[int] | None:
         """Take a place in Redis for somebody who stands in line here; None: there is none."""
@@ -87,6 +90,7 @@ class _Single:
     """On one server, whose clock and ours are taken to run at one rate."""
 
     queues = False
+    longest = math.inf
 
     def trust(self, seconds: float) -> float:
         """All of them."""
@@ -121,7 +125,7 @@ class Exclusive(_Single):
 
     def renew(self, token: str, ms: int) -> asyncio.Future[int]:
         """Prolong."""
-        return renew(self._client, self.key, token, ms)
+        return renew(self._client, self._keys, token, ms)
 
     def pass_on(self, token: str, to: str, ms: int, /, *, over: bool) -> asyncio.Future[int] | None:
         """Pass on to the next in this process, unless its turn is over and others wait."""
@@ -169,7 +173,7 @@ class Fair(_Single):
 
     def renew(self, token: str, ms: int) -> asyncio.Future[int]:
         """Prolong."""
-        return renew(self._client, self.key, token, ms)
+        return renew(self._client, (self.key, self._fence), token, ms)
 
     def pass_on(self, *_: object, over: bool) -> None:  # noqa: ARG002
         """Never: the oldest ticket may be another process's."""
@@ -282,7 +286,7 @@ class Writing(_Sided):
 
     def renew(self, token: str, ms: int) -> asyncio.Future[int]:
         """Prolong."""
-        return renew(self._client, self._writer, token, ms)
+        return renew(self._client, (self._writer, self._fence), token, ms)
 
 
 def _side(side: str, contender: str) -> str:

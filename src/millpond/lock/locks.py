@@ -71,6 +71,11 @@ class Locks:
         self._node_timeout = seconds(node_timeout, "node_timeout")
         clients = tuple(client) if isinstance(client, Sequence) else (client,)
         _check_nodes(clients)
+        if isinstance(client, Sequence) and self._node_timeout >= self._ms / 1000:
+            raise ConfigError(
+                f"node_timeout={node_timeout} is not below the lease of {self._ms / 1000:g} s, "
+                "which would be over before a node that hangs is passed over"
+            )
         self._client = clients[0]
         self._nodes = [
             Node(each, f"node {number}", self._ms / 1000)
@@ -321,7 +326,7 @@ class Locks:
             raise ConfigError(f"{what} needs one Redis; make a Locks(client, ...) for it")
 
     def _named(self, name: Key) -> str:
-        if name in {"", ("",)}:
+        if name in ("", ("",)):  # no set: what is no name may have no hash
             raise ConfigError("a lock needs a name that says what it locks, such as 'order:42'")
         return self._key(name)
 

@@ -15,6 +15,9 @@ What must stay true:
    that answers late is given its release in the same order on the same connection.
 5. What was won on a minority is given back at once, and tried again after a pause of random
    length: otherwise three who have a node each would collide for ever.
+6. What is tried again is tried under another token:
+       given back, but one node cannot be told; tried again, and won with that node; the release
+       that it was owed arrives, and frees it for another, whose majority it makes.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from millpond.core.lease import FENCE_TTL, acquire, give_back, lease_keys, release, renew
+from millpond.core.lease import FENCE_TTL, acquire, give_back, lease_keys, new_token, release, renew
 from millpond.core.scripts import Script
 from millpond.errors import BackendError, ClosedError, ConfigError, NoQuorum
 
@@ -50,14 +53,15 @@ class Node:
     Attributes:
         client: The way to it.
         name: As errors call it.
+        longest: The longest lease, in seconds.
     """
 
     def __init__(self, client: Client, name: str, longest: float) -> None:
-        """Begin without trust; `longest` is the longest lease, in seconds."""
+        """Begin without trust."""
         self.client = client
         self.name = name
         self.run_id = ""
-        self._longest = longest
+        self.longest = longest
         self._seen = -1
         self._trusted_at = math.inf
 
@@ -81,7 +85,7 @@ class Node:
         self._seen = connection
         self.run_id = fields.get("run_id", "")
         uptime = float(fields.get("uptime_in_seconds", "0"))
-        self._trusted_at = time.monotonic() - uptime + self._longest + _UNSURE
+        self._trusted_at = time.monotonic() - uptime + self.longest + _UNSURE
 
     def untrusted_for(self) -> float:
         """Tell for how many seconds more it may have forgotten a lease."""
@@ -102,6 +106,8 @@ class Quorum:
         self._nodes = nodes
         self._most = len(nodes) // 2 + 1
         self._timeout = timeout
+        self._tokens: dict[str, str] = {}  # in place of a caller's, once that was given back
+        self.longest = nodes[0].longest
         self._keys = lease_keys(key)
         self.key = self.place = self.group = self._keys[0]
 
@@ -116,11 +122,13 @@ class Quorum:
     def acquire(self, token: str, ms: int, contender: str, *, marked: bool) -> asyncio.Future[int]:  # noqa: ARG002
         """Ask every node; the requests are queued now."""
         infos = [_try(node.examine) for node in self._nodes]
+        own, token = token, self._tokens.get(token, token)
         votes = [_try(partial(acquire, node.client, self._keys, token, ms)) for node in self._nodes]
-        return self._supervised(self._elect(infos, votes, token, ms), "elect")
+        return self._supervised(self._elect(infos, votes, own, token, ms), "elect")
 
     def release(self, token: str, contender: str) -> asyncio.Future[int]:  # noqa: ARG002
         """Give up on every node, on the ones that do not answer again and again."""
+        token = self._tokens.pop(token, token)
         votes = [_try(partial(self._release_at, node, token)) for node in self._nodes]
         for node, vote in zip(self._nodes, votes, strict=True):
             if vote is not None:
@@ -130,7 +138,8 @@ class Quorum:
 
     def renew(self, token: str, ms: int) -> asyncio.Future[int]:
         """Prolong on every node: 1 if a majority did."""
-        votes = [_try(partial(renew, node.client, self.key, token, ms)) for node in self._nodes]
+        token = self._tokens.get(token, token)
+        votes = [_try(partial(renew, node.client, self._keys, token, ms)) for node in self._nodes]
         return self._supervised(self._count(votes), "renew")
 
     def pass_on(self, *_: object, over: bool) -> None:  # noqa: ARG002
@@ -163,7 +172,9 @@ class Quorum:
 
     # -- counting -----------------------------------------------------------------------------
 
-    async def _elect(self, infos: list[Any], votes: list[Any], token: str, ms: int) -> int:
+    async def _elect(
+        self, infos: list[Any], votes: list[Any], own: str, token: str, ms: int
+    ) -> int:
         sent = time.monotonic()
         await self._answers(infos, self._enough_trusted)
         self._refuse_twins(token, ms)
@@ -183,6 +194,7 @@ class Quorum:
             ):
                 return fence
         self._give_back(token, ms)
+        self._tokens[own] = new_token()
         taken = sum(isinstance(a, int) and a <= 0 for a in answers)
         if granted + taken >= self._most:
             lefts = [-a for a in answers if isinstance(a, int) and a < 0]

@@ -282,7 +282,7 @@ class Idempotency(Generic[T]):
         raise FingerprintMismatch(ledger.result)
 
     def _named(self, key: Key) -> str:
-        if key in {"", ("",)}:
+        if key in ("", ("",)):  # no set: what is no key may have no hash
             raise ConfigError("an idempotency key must not be empty: it tells requests apart")
         return self._key(key)
 

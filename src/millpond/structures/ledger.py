@@ -60,7 +60,7 @@ class Ledger:
 
         Redis: one EVALSHA.
         """
-        return renew(self.client, self.run, mark, ms)
+        return renew(self.client, self._keys, mark, ms)
 
     def give_up(self, mark: str) -> asyncio.Future[int]:
         """End a run that leaves nothing behind: 1, or 0 if it was not ours any more.

@@ -1,0 +1,353 @@
+"""The near cache: values in this process's memory, which Redis says when to forget.
+
+Redis remembers which keys this connection has read with `CLIENT CACHING YES` and pushes a message
+when one of them changes. What must stay true:
+
+1. A copy is put here by the connection's own callback, as it takes the reply, and by nobody else:
+       a tracked read is answered; the key changes, and the push finds no copy; the task that
+       waited for the read wakes, and puts the old value in for ever.
+   Replies and pushes come in the order of events, so a push after the reply finds the copy.
+2. Only values of the namespace's present era are kept, and its version is itself read tracked: the
+   push about it empties the whole. Until it has been read anew nothing is put in. Values with tags
+   are not kept, for each would need as much of all its tags.
+3. Every gap empties it: a lost connection, a null push (`FLUSHALL`), a closed client.
+4. A process that is cut off is pushed nothing and may not notice. So a copy is trusted only until
+   `heartbeat` after the *sending* of the last command that was answered since: whatever changed
+   before the server ran that command was pushed before its answer. While there are copies, a PING
+   is sent at every third of that. This is looked at in each read, not by a timer alone: a process
+   that was frozen thaws with its copies.
+5. A copy ends before the entry does: its time counts from when the read was sent. It ends at
+   `ttl` at the latest, and when it could be served only as stale.
+6. What this process itself has changed is forgotten when the change is acknowledged, before its
+   caller goes on: the push about it may come after the acknowledgement.
+
+Copies that nobody can change are shared; of others the bytes are kept, and decoded for each caller.
+
+What is over the bounds goes by CLOCK: the oldest that was not read since it was last looked at. A
+hit sets one attribute, where LRU would move the copy to the end of a list.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import msgspec
+
+from millpond.cache.missing import MISSING, Missing
+from millpond.core.durations import seconds
+from millpond.core.entry import HEAD_SIZE
+from millpond.errors import BackendError, ClosedError, ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from datetime import timedelta
+
+    from millpond.cache.versions import Versions
+    from millpond.core.client import Client
+    from millpond.core.codec import Codec
+
+__all__ = ["Near", "NearCache"]
+
+T = TypeVar("T")
+
+_OVERHEAD = 250  # bytes of Python around one copy, about
+
+
+class NearCache(msgspec.Struct, frozen=True, kw_only=True):
+    """Bounds of a near cache: `CachePolicy(near=NearCache(max_entries=1000))`.
+
+    Attributes:
+        max_entries: Copies kept at most. Default 10,000.
+        max_bytes: Their size at most: of the entries as Redis has them and their keys, and 250
+            bytes for each. Default 64 MiB. What is larger by itself is not kept.
+        ttl: Seconds or timedelta that a copy is kept at most. Default None: as long as its entry.
+        heartbeat: Seconds or timedelta that copies are trusted after the last sign that pushes
+            arrive; what a process that is cut off may serve too late. Default 1 s. With Redis in
+            reach it is the delay of a push.
+    """
+
+    max_entries: int = 10_000
+    max_bytes: int = 64 * 1024 * 1024
+    ttl: float | timedelta | None = None
+    heartbeat: float | timedelta = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse bounds that keep nothing.
+
+        Raises:
+            ConfigError: Naming the bound and the fix.
+        """
+        for name in ("max_entries", "max_bytes"):
+            bound: object = getattr(self, name)
+            if not isinstance(bound, int) or isinstance(bound, bool) or bound < 1:
+                raise ConfigError(
+                    f"{name} must be an int above 0, not {bound!r}; for no near cache leave out "
+                    "CachePolicy(near=...)"
+                )
+        if self.ttl is not None:
+            seconds(self.ttl, "near ttl")
+        if seconds(self.heartbeat, "heartbeat") < _SHORTEST_HEARTBEAT:
+            raise ConfigError(
+                f"heartbeat={self.heartbeat} is shorter than {_SHORTEST_HEARTBEAT} s, less than a "
+                "busy event loop may stall: nothing would be trusted"
+            )
+
+
+_SHORTEST_HEARTBEAT = 0.05
+
+
+class _Copy:
+    """One value, or its bytes."""
+
+    __slots__ = ("ends", "kept", "size", "used")
+
+    def __init__(self, kept: Any, ends: float, size: int) -> None:
+        self.kept = kept
+        self.ends = ends
+        self.size = size
+        self.used = False
+
+
+class Near(Generic[T]):
+    """The copies of one cache."""
+
+    __slots__ = (
+        "__weakref__",
+        "_armed",
+        "_bytes",
+        "_client",
+        "_codec",
+        "_copies",
+        "_decode",
+        "_fresh",
+        "_heartbeat",
+        "_hit",
+        "_lock",
+        "_loop",
+        "_max_bytes",
+        "_max_entries",
+        "_name_of_era",
+        "_served",
+        "_time",
+        "_timer",
+        "_trusted",
+        "_ttl",
+        "_versions",
+        "hits",
+    )
+
+    def __init__(
+        self,
+        client: Client,
+        codec: Codec,
+        versions: Versions,
+        policy: NearCache,
+        fresh: Callable[[bytes], tuple[bytes, float] | None],
+    ) -> None:
+        """Keep nothing yet.
+
+        Args:
+            client: The way to Redis.
+            codec: Of the cache's type.
+            versions: Of its namespace.
+            policy: The bounds.
+            fresh: Takes the payload out of an entry that may be stale one day, and says for how
+                many seconds it is not; None: it is, or is no such entry.
+        """
+        self._client = client
+        self._codec = codec
+        self._versions = versions
+        self._fresh = fresh
+        self._decode = None if codec.shareable else codec.decode_or_raise
+        self._max_entries = policy.max_entries
+        self._max_bytes = policy.max_bytes
+        self._ttl = float("inf") if policy.ttl is None else seconds(policy.ttl, "near ttl")
+        self._heartbeat = seconds(policy.heartbeat, "heartbeat")
+        self._name_of_era = versions.key.encode()
+        self._copies: dict[str, _Copy] = {}
+        self._bytes = 0
+        self._lock = Lock()  # a shared memory:// tells of changes on other threads
+        self._armed = False
+        self._hit = b""
+        self._trusted = 0.0
+        self._served = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._time: Callable[[], float] = _no_time
+        self._timer: asyncio.TimerHandle | None = None
+        self.hits = 0
+
+    # -- reading ------------------------------------------------------------------------------
+
+    def get(self, name: str) -> T | Missing:
+        """Return a copy that may be trusted now."""
+        copy = self._copies.get(name)
+        if copy is None:
+            return MISSING
+        now = self._time()
+        if now >= copy.ends:
+            self.drop((name,))
+            return MISSING
+        if now >= self._trusted:
+            return MISSING
+        copy.used = True
+        self.hits += 1
+        return copy.kept if self._decode is None else self._decode(copy.kept)
+
+    def read(self, name: str) -> asyncio.Future[bytes | None]:
+        """Read a key, be told of its next change, and keep a copy.
+
+        Raises:
+            ConfigError: The server does not push.
+            ClosedError: The client is not open.
+
+        Redis: CLIENT CACHING YES, GET and PTTL; the same for the namespace's version, once an era.
+        """
+        client = self._client
+        if not client.pushes and not self._served:
+            raise ConfigError(
+                "a near cache needs a server that pushes (RESP3 and CLIENT TRACKING, which proxies "
+                "and from_redis do not have): leave out CachePolicy(near=...), or connect directly"
+            )
+        self._served = True
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._move(loop)
+        sent = loop.time()
+        if not self._armed:
+            client.read_tracked(self._versions.key, tell=self._era).add_done_callback(_consumed)
+        answer: asyncio.Future[bytes | None] = loop.create_future()
+
+        def told(raw: bytes | None, left: float | None) -> None:
+            if raw is not None and client.pushes:
+                self._put(name, raw, sent, left)
+            if not answer.done():
+                answer.set_result(raw)
+
+        def failed(future: asyncio.Future[Any]) -> None:
+            error = None if future.cancelled() else future.exception()
+            if not answer.done() and error is not None:
+                answer.set_exception(error)
+
+        client.read_tracked(name, tell=told).add_done_callback(failed)
+        return answer
+
+    def _era(self, raw: bytes | None, _: float | None) -> None:
+        """Take the namespace's version, whose next change will be pushed."""
+        self._versions.take(raw)
+        self._hit, self._armed = self._versions.hit, True
+
+    def _put(self, name: str, raw: bytes, sent: float, left: float | None) -> None:
+        """Keep a copy; called by the connection, in the order of events."""
+        if not self._armed:
+            return
+        ends = sent + min(self._ttl, float("inf") if left is None else left)
+        if raw.startswith(self._hit):
+            payload = raw[HEAD_SIZE:]
+        elif (found := self._fresh(raw)) is not None:
+            payload, fresh_for = found
+            ends = min(ends, sent + fresh_for)
+        else:
+            return
+        size = len(raw) + len(name) + _OVERHEAD
+        if size > self._max_bytes:
+            return
+        kept: Any = payload
+        if self._decode is None:
+            try:
+                kept = self._codec.decode_or_raise(payload)
+            except Exception:  # noqa: BLE001  (whoever reads it is told)
+                return
+        with self._lock:
+            self._forget(name)
+            self._copies[name] = _Copy(kept, ends, size)
+            self._bytes += size
+            while len(self._copies) > self._max_entries or self._bytes > self._max_bytes:
+                self._evict()
+        self._trust(sent)
+
+    def _evict(self) -> None:
+        oldest = next(iter(self._copies))
+        copy = self._copies[oldest]
+        if copy.used:
+            copy.used = False
+            self._copies[oldest] = self._copies.pop(oldest)
+        else:
+            self._forget(oldest)
+
+    def _forget(self, name: str) -> None:
+        copy = self._copies.pop(name, None)
+        if copy is not None:
+            self._bytes -= copy.size
+
+    # -- forgetting ---------------------------------------------------------------------------
+
+    def drop(self, names: Iterable[str]) -> None:
+        """Forget copies of these keys."""
+        with self._lock:
+            for name in names:
+                self._forget(name)
+
+    def clear(self) -> None:
+        """Forget everything, the era too."""
+        self._armed = False
+        with self._lock:
+            self._copies.clear()
+            self._bytes = 0
+
+    def changed(self, keys: Iterable[bytes] | None) -> None:
+        """Take a push: these keys have changed, or any (None)."""
+        if keys is None:
+            self.clear()
+            return
+        for key in keys:
+            if key == self._name_of_era:
+                self.clear()
+            elif (name := key.decode(errors="replace")) in self._copies:
+                self.drop((name,))
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """How many copies there are, and their bytes."""
+        return len(self._copies), self._bytes
+
+    # -- trusting -----------------------------------------------------------------------------
+
+    def _trust(self, sent: float) -> None:
+        """Trust for a while: a command that was sent then has been answered."""
+        self._trusted = max(self._trusted, sent + self._heartbeat)
+        if self._timer is None and self._loop is not None:
+            self._timer = self._loop.call_later(self._heartbeat / 3, self._beat)
+
+    def _beat(self) -> None:
+        """Ask for a sign of life, for as long as there is anything to trust."""
+        self._timer = None
+        if not self._copies or self._loop is None:
+            return
+        sent = self._loop.time()
+
+        def answered(future: asyncio.Future[Any]) -> None:
+            if not future.cancelled() and future.exception() is None:
+                self._trust(sent)
+
+        try:
+            self._client.call("PING").add_done_callback(answered)
+        except (ClosedError, ConfigError, BackendError):
+            return
+        self._timer = self._loop.call_later(self._heartbeat / 3, self._beat)
+
+    def _move(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin on another event loop, whose clock may be another."""
+        self.clear()
+        self._client.watches.listen(self)
+        self._loop, self._time, self._timer, self._trusted = loop, loop.time, None, 0.0
+
+
+def _no_time() -> float:
+    return float("inf")
+
+
+def _consumed(future: asyncio.Future[Any]) -> None:
+    if not future.cancelled():
+        future.exception()
