@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from millpond import MISSING, Cache, CachePolicy
+from millpond import MISSING, Cache, CachePolicy, NearCache
 from millpond.events import FillRefused, LoadUnleased
 from tests.support.fleet import Member, Source, until
 from tests.support.servers import Server
@@ -113,6 +113,23 @@ async def test_mark_that_is_evicted_is_put_again_or_its_writer_stores_nothing(pa
         write.set(2)
     assert [event.reason for event in one.told(FillRefused)] == ["overlapped"]
     assert await other.cache.get(1) is MISSING, "what was read during the write is gone, too"
+
+
+async def test_copy_in_the_process_goes_when_its_entry_is_evicted(
+    start_server: Callable[[Server], Server],
+) -> None:
+    own = start_server(Server(maxmemory_policy="volatile-ttl"))  # which takes what ends soonest
+    async with Member[str](own.url, type=str, policy=CachePolicy(near=NearCache())) as one:
+        await one.cache.set(1, "small", ttl=30)
+        assert [await one.cache.get(1) for _ in range(3)] == ["small"] * 3
+        assert one.cache.statistics().near_entries == 1
+        memory: Any = own.execute("INFO", "memory")
+        own.execute("CONFIG", "SET", "maxmemory", memory["used_memory"] + ROOM)
+        async with Member[str](own.url, type=str) as other:
+            for key in range(2, 150):
+                await other.cache.set(key, BALLAST)
+        await until(lambda: one.cache.statistics().near_entries == 0)
+        assert await one.cache.get(1) is MISSING
 
 
 # -- FLUSHALL ----------------------------------------------------------------------------------
