@@ -222,7 +222,7 @@ def _outage(results: Sequence[Result]) -> list[str]:
     lines.append("|---|---|--:|--:|--:|--:|")
     lines += [
         f"| {one.setting} | {name(one.subject)} | {one.p50_ms or 0:,.1f} ms "
-        f"| {one.max_ms or 0:,.0f} ms | {one.errors or 0:.0%} | {one.loads or 0:,} |"
+        f"| {one.max_ms or 0:,.1f} ms | {one.errors or 0:.0%} | {one.loads or 0:,} |"
         for one in results
         if one.failure is None
     ]
