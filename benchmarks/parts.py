@@ -23,7 +23,7 @@ from benchmarks.server import opened_server
 from benchmarks.source import Product
 from millpond import Cache, CachePolicy, Client, Limiter, NearCache, SlidingWindow
 from millpond.core.entry import HEAD_SIZE
-from millpond.core.exchange import Exchange
+from millpond.core.exchange import Exchange, pack
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -97,7 +97,7 @@ async def _measure(url: str) -> list[tuple[str, str, float]]:
     loop = asyncio.get_running_loop()
     floor = "the floor"
     add(floor, "a future, resolved, and the task that awaits it woken", await _woken(loop))
-    add(floor, "packing a GET by hiredis", _timed(lambda: hiredis.pack_command(("GET", "key:123"))))
+    add(floor, "packing a GET by hiredis", _timed(lambda: pack(("GET", "key:123"))))
     add(floor, "parsing its reply", _parsed())
     add(floor, "decoding a 200-byte struct", _decoded())
     exchange, reply = _exchange(loop)
