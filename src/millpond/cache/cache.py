@@ -925,7 +925,8 @@ class Cache(Generic[T]):
             ttl: Seconds or timedelta; None: the cache's, less up to its `jitter`.
 
         Returns:
-            How many were there. With Redis out of reach (and `on_unavailable="load"`) 0.
+            How many were there; one whose tag was deleted counts until it is replaced, though no
+            reader is given it. With Redis out of reach (and `on_unavailable="load"`) 0.
 
         Raises:
             ConfigError: A key or TTL that cannot be one; nothing was touched.
