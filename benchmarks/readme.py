@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from benchmarks.results import Result, Run
 
-__all__ = ["FIGURES", "PAGES", "ROOT", "render", "render_page", "update"]
+__all__ = ["FIGURES", "PAGES", "ROOT", "render", "render_page", "replace_table", "update"]
 
 ROOT = Path(__file__).parent.parent
 FIGURES = Path(__file__).parent / "measured.json"
@@ -22,8 +22,6 @@ PAGES = {
     "outage": ROOT / "docs" / "explanation" / "outages.md",
 }
 """Scenarios whose table stands in a page of their own as well."""
-_BEGIN = "<!-- benchmarks:begin -->\n"
-_END = "<!-- benchmarks:end -->"
 _RATES = {
     "get": "`GET`",
     "hit": "cached read, typed",
@@ -70,17 +68,19 @@ def render_page(scenario: str, runs: Sequence[Run]) -> str:
 def update(readme: Path = ROOT / "README.md", figures: Path = FIGURES) -> bool:
     """Put the tables into README and pages; False: they were there already."""
     runs = page.read([figures])
-    changed = _replace(readme, render(runs))
+    changed = replace_table(readme, render(runs))
     for scenario, path in PAGES.items():
-        changed = _replace(path, render_page(scenario, runs)) or changed
+        changed = replace_table(path, render_page(scenario, runs)) or changed
     return changed
 
 
-def _replace(path: Path, table: str) -> bool:
+def replace_table(path: Path, table: str, mark: str = "benchmarks") -> bool:
+    """Put a table between a page's marks; False: it was there already."""
+    begin, end = f"<!-- {mark}:begin -->\n", f"<!-- {mark}:end -->"
     before = path.read_text("utf-8")
-    head, rest = before.split(_BEGIN, 1)
-    tail = rest.split(_END, 1)[1]
-    after = f"{head}{_BEGIN}{table}{_END}{tail}"
+    head, rest = before.split(begin, 1)
+    tail = rest.split(end, 1)[1]
+    after = f"{head}{begin}{table}{end}{tail}"
     path.write_text(after, "utf-8")
     return after != before
 
