@@ -203,15 +203,16 @@ async def test_entry_that_stands_in_for_a_load_says_how_old_it_is(url: str, ends
 
 
 async def test_loaded_value_is_not_described_by_an_older_one_that_was_left(url: str) -> None:
-    async with Member[int](url, policy=FALLS_BACK) as one:
-        await put(one, 5, ago=20, soft=10_000, px=100_000)
+    async with Member[int](url, policy=KEEPS) as one:
 
-        async def expired_meanwhile() -> int:
+        async def overtaken() -> int:
+            await one.cache.set(1, 5)
             await one.cache.expire(1)
             return 6
 
-        entry = await one.cache.get_or_set_entry(1, expired_meanwhile)
+        entry = await one.cache.get_or_set_entry(1, overtaken)
         assert (entry.value, entry.source, entry.stale, entry.ttl) == (6, "loader", False, 0)
+        assert await one.cache.get(1) == 5
 
 
 async def test_hit_is_one_round_trip_and_its_tags_are_those_of_the_call(one: Member[int]) -> None:
