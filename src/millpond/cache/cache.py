@@ -219,7 +219,7 @@ class Cache(Generic[T]):
 
         Returns:
             The values that there are, by the keys as you gave them, in their order. A key without
-            a value is not in it, so that None in it is a value.
+            a value is not in it, so that None in it is a value. Stale ones as from `get`.
 
         Raises:
             ConfigError: A key that cannot be one, or a `str` where a list of keys belongs.
@@ -227,12 +227,12 @@ class Cache(Generic[T]):
             BackendTimeout: The same, where it did not answer.
 
         Redis:
-            MGET, at most 500 keys in each.
+            MGET of what is not near, at most 500 keys in each.
         """
         names = named(several(keys, "get_many()"), self._key)
         if scopes.entered and mode_of(self) not in _READING:
             return {}
-        values, _ = await read_many(self._store, names)
+        values, *_ = await read_many(self._store, names)
         self._counters.hits += len(values)
         self._counters.misses += len(names) - len(values)
         return values
@@ -520,6 +520,10 @@ class Cache(Generic[T]):
         out has no value, is not in the result, and is asked for again next time: give None to
         remember that there is none. A key whose value is an exception has failed with it.
 
+        Stale values are served as by `get_or_set`, where the policy allows it. Those that are due
+        are refreshed in the background, by one more call with their keys; one that the loader
+        leaves out then stays as it is. If it fails, those within `stale_if_error` are the answer.
+
         Args:
             keys: Their keys, as for `get_many`; one call loads all that are missing, so ask for
                 thousands at a time, not for millions (`warm` goes in batches).
@@ -543,7 +547,8 @@ class Cache(Generic[T]):
             Exception: Whatever the loader raises as a whole.
 
         Redis:
-            MGET, at most 500 keys in each; for each key that is missing as `get_or_set`, pipelined.
+            MGET, at most 500 keys in each; for each key that is missing or due as `get_or_set`,
+            pipelined.
         """
         names = named(several(keys, "get_or_set_many()"), self._key)
         lifetime = None if ttl is None else self._store.checked(milliseconds(ttl, "ttl"))
@@ -566,7 +571,7 @@ class Cache(Generic[T]):
     ) -> dict[K, T]:
         """Load many values now, with one call, and store each as `refresh` does.
 
-        A key that the loader leaves out has no value any more.
+        A key that the loader leaves out has no value any more, except where stale ones are kept.
 
         Args:
             keys: Their keys.
@@ -627,7 +632,7 @@ class Cache(Generic[T]):
             if chosen in _READING:
                 names = named(some, self._key)
                 fetch = Fetch(self._store, names, self._key, load_many, ttl=lifetime, tags=marks)
-                await (fetch.reload() if chosen == "refresh" else fetch.read_or_load())
+                await (fetch.reload() if chosen == "refresh" else fetch.read_or_load(due=False))
                 done = done.and_then(fetch.warmed())
         return done
 
