@@ -54,6 +54,27 @@ async def test_every_process_serves_the_old_value_and_one_of_them_refreshes_it(p
     assert one.cache.statistics().refreshes + other.cache.statistics().refreshes == 1
 
 
+async def test_many_are_served_and_refreshed_by_one_call(pair: Pair) -> None:
+    one, other = pair
+    calls: list[list[int]] = []
+
+    async def load_many(keys: list[int]) -> dict[int, int]:
+        calls.append(keys)
+        return {key: len(calls) for key in keys}
+
+    async def ask_many(member: Member[int]) -> dict[int, int]:
+        return await member.cache.get_or_set_many([1, 2], load_many, tags=["a"])
+
+    assert await ask_many(one) == {1: 1, 2: 1}
+    await other.cache.expire_tags("a")
+    assert await ask_many(one) == {1: 1, 2: 1}
+    await until(lambda: len(one.told(LoadFinished)) == 4)
+    assert [await ask_many(member) for member in pair] == [{1: 2, 2: 2}] * 2
+    assert [sorted(keys) for keys in calls] == [[1, 2], [1, 2]]
+    await other.cache.delete_tags("a")
+    assert await one.cache.get_many([1, 2]) == {}
+
+
 async def test_value_is_fresh_again_once_it_was_refreshed(pair: Pair) -> None:
     one, other = pair
     source = Source(1)
