@@ -253,12 +253,15 @@ class Versions:
         Raises:
             BackendError: Redis is out of reach.
 
-        Redis: one EVALSHA for each tag, then one for the namespace.
+        Redis: one EVALSHA for each tag, and when they are answered one for the namespace.
         """
-        known = tuple(zip(tags, await gathered([self._tag(tag, ttl) for tag in tags]), strict=True))
-        there = await self.keep(ttl)
-        if not there.startswith(captured.era + captured.epoch):
+        # The epoch is asked for once the tags are told. In front of them, or sent beside them:
+        #     A is told the old epoch; B changes epoch and tag, is answered; A is told the new tag.
+        replies = await gathered([self._tag(tag, ttl) for tag in tags])
+        kept = await self.keep(ttl)
+        if not kept.startswith(captured.era + captured.epoch):
             return None
+        known = tuple(zip(tags, replies, strict=True))
         return Captured(captured.era, captured.epoch, (*captured.tags, *known))
 
     def _tag(self, tag: str, ttl: int) -> asyncio.Future[Any]:
