@@ -232,6 +232,31 @@ async def test_value_with_tags_is_not_kept_near(one: Member[int]) -> None:
     assert await one.cache.get(1) is MISSING
 
 
+async def test_copy_that_cannot_be_decoded_is_a_miss_each_time(url: str) -> None:
+    async with Member[Open](url, type=Open, policy=NEAR) as one:
+        await one.cache.set(1, Open(["a"]))
+        raw: bytes = await one.client.call("GET", "t:n:1")
+        await one.client.call("SET", "t:n:1", raw[:-1] + b"\xc1", "PX", 60_000)
+        for _ in range(3):
+            assert await one.cache.get(1) is MISSING
+            assert await one.cache.get_many([1]) == {}
+        assert (near_hits(one), one.cache.statistics().unreadable) == (0, 6)
+
+
+async def test_near_cache_listens_to_the_server_that_it_reads_from() -> None:
+    """A client that is closed may be given another way to Redis, as tests do."""
+    member = Member[int]("memory://one", policy=NEAR)
+    async with member:
+        await keep(member)
+    async with Member[int]("memory://two") as elsewhere:
+        other = Client.from_url("memory://two")
+        member.client.replace_backend(other.backend)
+        async with member:
+            await keep(member)
+            assert await elsewhere.cache.delete(1) is True
+            assert await member.cache.get(1) is MISSING
+
+
 # -- trust -------------------------------------------------------------------------------------
 
 

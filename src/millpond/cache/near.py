@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from millpond.cache.versions import Versions
     from millpond.core.client import Client
     from millpond.core.codec import Codec
+    from millpond.core.watch import Watches
 
 __all__ = ["Near", "NearCache"]
 
@@ -135,6 +136,7 @@ class Near(Generic[T]):
         "_trusted",
         "_ttl",
         "_versions",
+        "_watches",
         "hits",
     )
 
@@ -174,6 +176,7 @@ class Near(Generic[T]):
         self._trusted = 0.0
         self._served = False
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._watches: Watches | None = None
         self._time: Callable[[], float] = _no_time
         self._timer: asyncio.TimerHandle | None = None
         self.hits = 0
@@ -191,9 +194,16 @@ class Near(Generic[T]):
             return MISSING
         if now >= self._trusted:
             return MISSING
+        value: T | Missing = copy.kept
+        if self._decode is not None:
+            try:
+                value = self._decode(copy.kept)
+            except Exception:  # noqa: BLE001  (who reads it from Redis is told)
+                self.drop((name,))
+                return MISSING
         copy.used = True
         self.hits += 1
-        return copy.kept if self._decode is None else self._decode(copy.kept)
+        return value
 
     def read(self, name: str) -> asyncio.Future[bytes | None]:
         """Read a key, be told of its next change, and keep a copy.
@@ -212,7 +222,7 @@ class Near(Generic[T]):
             )
         self._served = True
         loop = asyncio.get_running_loop()
-        if loop is not self._loop:
+        if loop is not self._loop or client.watches is not self._watches:
             self._move(loop)
         sent = loop.time()
         if not self._armed:
@@ -338,9 +348,12 @@ class Near(Generic[T]):
         self._timer = self._loop.call_later(self._heartbeat / 3, self._beat)
 
     def _move(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Begin on another event loop, whose clock may be another."""
+        """Begin on another event loop, whose clock may be another, or with another server."""
         self.clear()
-        self._client.watches.listen(self)
+        if self._timer is not None and loop is self._loop:
+            self._timer.cancel()
+        self._watches = self._client.watches
+        self._watches.listen(self)
         self._loop, self._time, self._timer, self._trusted = loop, loop.time, None, 0.0
 
 

@@ -16,7 +16,12 @@ What must stay true:
    those of an invalidation that the load did not see:
        A loads v1; B commits v2, deletes the tag; A reads the tag's version, stores v1 under it.
    Tags that only the loader knows are captured after the load, and count only if the namespace's
-   *tag epoch* is what it was before; `delete_tags` changes the epoch first, then the tags.
+   *tag epoch*, read after them, is what it was before; `delete_tags` changes the epoch first, then
+   the tags. So who has read a tag's new version reads the new epoch. The other way round:
+       A loads v1, reads the epoch; B commits v2, changes epoch and tag; A reads the tag's new
+       version, and stores v1 under it.
+   The epoch is asked for when the tags are answered, not in the same batch: commands of a batch
+   change places where the server does not know the script and it is sent again.
 3. Who joined a load before its fill was sent may have seen an invalidation during the load. So the
    versions are read again behind the fill, and if they have changed, the value goes only to those
    who came before the loader was called.
