@@ -321,9 +321,9 @@ class Held:
         """
         if self._released:
             return
-        pending = [(grip, grip.let_go()) for grip in self._grips]
+        pending = [grip.let_go() for grip in self._grips]
         self._released = True
-        for grip, confirm in pending:
+        for grip, confirm in zip(self._grips, pending, strict=True):
             if confirm is not None and await confirm is False and not _over(grip):
                 grip.gone()
                 self.lose(grip, "gone")
@@ -340,8 +340,9 @@ class Held:
             outside = take_back(self._task, self._before, error)
         else:
             outside = isinstance(error, asyncio.CancelledError)
-        already = isinstance(error, LockLost) and error.key in {g.key for g in self._grips}
-        return self._failure is not None and not outside and not already
+        if self._failure is None or outside:
+            return False
+        return not (isinstance(error, LockLost) and error.key in {g.key for g in self._grips})
 
     def __repr__(self) -> str:
         """Show the names and the state."""

@@ -265,8 +265,9 @@ class Line:
         confirm: asyncio.Future[bool | None] | None,
         future: asyncio.Future[int],
     ) -> None:
-        error = None if future.cancelled() else future.exception()
-        reply = None if future.cancelled() or error is not None else future.result()
+        lost = future.cancelled()
+        error = None if lost else future.exception()
+        reply = None if lost or error is not None else future.result()
         following = gift.to
         if reply is None:
             self._failing_for()
