@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import itertools
 import time
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ import pytest
 from redis.asyncio import Redis
 
 from millpond import Client
+from millpond.core.lease import Lease
 from millpond.errors import (
     BackendUnavailable,
     ClosedError,
@@ -28,6 +30,7 @@ from millpond.errors import (
     LockTimeout,
 )
 from millpond.events import EvictionPossible, LockFailed
+from millpond.lock.held import Grip, Held
 from millpond.lock.locks import Locks
 from tests.support.fleet import until
 from tests.support.lockers import Locker, cancel_at
@@ -35,8 +38,6 @@ from tests.support.servers import Server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
-
-    from millpond.lock.held import Held
 
 
 @pytest.fixture
@@ -904,3 +905,18 @@ async def test_redis_that_was_never_there_is_an_error_at_once() -> None:
                     pytest.fail("there is no Redis")
         assert time.monotonic() - began < 1
         assert one.locks.statistics().waiting == 0
+
+
+async def test_what_a_released_lock_consisted_of_is_freed_without_the_garbage_collector(
+    one: Locker,
+) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(10):
+            async with one.locks.hold("order:42"):
+                pass
+        left = [each for each in gc.get_objects() if type(each) in {Grip, Held, Lease}]
+    finally:
+        gc.enable()
+    assert left == []

@@ -384,15 +384,14 @@ class Client:
         Returns:
             A future of what the script returns; errors as for `call`.
         """
-        loop, lane = self._bound()
+        loop, lane = self._loop, self.lane
+        if loop is None or lane is None:
+            self._misused()
         future = loop.create_future()
         slot = future if tell is None else Told(future, tell)
         tail = (len(keys), *keys, *args)
-
-        def again() -> None:  # on the connection that said so, whatever calls use by now
-            lane.group([("EVAL", script.source, *tail)], (slot,))
-
-        lane.group([("EVALSHA", script.sha, *tail)], (Retry(slot, again),))
+        # On the connection that does not know it, whatever calls use by then.
+        lane.group((("EVALSHA", script.sha, *tail),), (Retry(slot, lane, script, tail),))
         return future
 
     def invalidate(self, invalidations: Sequence[Invalidation]) -> asyncio.Future[str]:

@@ -163,7 +163,8 @@ class Exchange:
         """
         if get_ident() != self._home:
             raise ConfigError(ANOTHER_LOOP)
-        packed = tuple([pack(args) for args in commands])
+        # Mostly it is one script: no comprehension, which has a frame of its own.
+        packed = (pack(commands[0]),) if len(commands) == 1 else tuple(map(pack, commands))
         if self._dead is not None:
             for slot in slots:
                 if not slot.done():

@@ -229,6 +229,7 @@ class Lease:
         limit: float = math.inf,
         trust: Callable[[float], float] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         """Start the clock.
 
@@ -241,6 +242,7 @@ class Lease:
             limit: When to renew no more, and to end, by `clock`.
             trust: How many of so many leased seconds are to be relied on; None: all.
             clock: Monotonic seconds.
+            loop: The running loop, where it is known.
         """
         self._trust = trust or float
         self._renew = renew
@@ -248,7 +250,7 @@ class Lease:
         self._span = seconds
         self._limit = limit
         self._clock = clock
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop or asyncio.get_running_loop()
         self._next = sent + seconds / 3
         self.deadline = min(sent + self._trust(seconds), limit)
         self.ended = ""
@@ -284,6 +286,7 @@ class Lease:
         if not before:
             self.ended = "released"
             self._timer.cancel()
+        self._renew = _never  # whose it was and this knew each other: nothing is left to collect
         return before
 
     async def extend(self, seconds: float | None = None) -> None:
@@ -364,6 +367,11 @@ class Lease:
 
 def _milliseconds(seconds: float) -> int:
     return max(1, math.ceil(round(seconds * 1000, 6)))
+
+
+def _never(ms: int) -> asyncio.Future[Any]:
+    """Stand in for the renewal of what has ended."""
+    raise AssertionError(f"a lease that has ended is not renewed by {ms} ms")
 
 
 def _nobody(reason: str) -> None:

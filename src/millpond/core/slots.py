@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
+    from millpond.core.commands import Arg
+    from millpond.core.link import Lane
+    from millpond.core.scripts import Script
+
 __all__ = ["Collector", "Retry", "Shared", "Slot", "Told", "settle"]
 
 
@@ -136,25 +140,27 @@ class Told:
 class Retry:
     """An EVALSHA that is followed by an EVAL if, and only if, the server has run nothing."""
 
-    __slots__ = ("_again", "_future")
+    __slots__ = ("_future", "_lane", "_script", "_tail")
 
-    def __init__(self, future: Slot, again: Callable[[], None]) -> None:
-        """Resolve `future`, or call `again` on NOSCRIPT."""
+    def __init__(self, future: Slot, lane: Lane, script: Script, tail: tuple[Arg, ...]) -> None:
+        """Resolve `future`, or send the source and `tail` over `lane` on NOSCRIPT."""
         self._future = future
-        self._again = again
+        self._lane = lane
+        self._script = script
+        self._tail = tail
 
     def done(self) -> bool:
         """Tell whether the caller has gone."""
         return self._future.done()
 
     def set_result(self, result: Any, /) -> None:
-        """Resolve the caller's future."""
-        settle(self._future, result)
+        """Resolve the caller's future; `done` was asked just before."""
+        self._future.set_result(result)
 
     def set_exception(self, exception: BaseException, /) -> None:
         """Send the source on NOSCRIPT; pass on anything else."""
         if isinstance(exception, ReplyError) and exception.code == "NOSCRIPT":
-            self._again()
+            self._lane.group((("EVAL", self._script.source, *self._tail),), (self._future,))
         else:
             settle(self._future, exception)
 

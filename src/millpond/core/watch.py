@@ -214,6 +214,10 @@ class Watch:
         trace: TracebackType | None,
     ) -> None:
         """Forget the watch."""
+        self.close()
+
+    def close(self) -> None:
+        """Listen no longer, as leaving the block does; for who entered it by hand."""
         self._entered = False
         self._reader.watches.remove(self._name, self)
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from millpond.core.client import Client
     from millpond.core.watch import Watch
     from millpond.lock.kinds import Kind
@@ -33,19 +31,10 @@ class Bell:
         self._kind = kind
         self._watch: Watch | None = None
 
-    async def __aenter__(self) -> Self:
-        """Do nothing yet: most locks are free."""
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Stop listening."""
+    def close(self) -> None:
+        """Stop listening, if it ever began."""
         if self._watch is not None:
-            await self._watch.__aexit__(kind, error, trace)
+            self._watch.close()
 
     async def wait(self, until: float) -> None:
         """Return when the lock is worth asking for; at the latest when `until` or `REMARK` is past.

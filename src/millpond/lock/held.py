@@ -55,27 +55,36 @@ class Grip:
     )
 
     def __init__(
-        self, store: LockStore, line: Line, ticket: Ticket, won: Won, *, limit: float
+        self,
+        store: LockStore,
+        line: Line,
+        ticket: Ticket,
+        won: Won,
+        *,
+        task: asyncio.Task[Any] | None,
+        limit: float,
     ) -> None:
-        """Begin to renew, until `limit` by the monotonic clock."""
+        """Begin to renew for `task`, until `limit` by the monotonic clock."""
         self._store = store
         self._line = line
         self._ticket = ticket
         self._since = won.sent
         self._surrendered = False
         self._held: Held | None = None
-        self._owner = (line.kind.group, asyncio.current_task())
-        if line.kind.group:
+        kind = line.kind
+        self._owner = (kind.group, task)
+        if kind.group:
             store.owners.add(self._owner)
-        self.key = line.kind.key
-        self.fence = won.fence if line.kind.fenced else 0
+        self.key = kind.key
+        self.fence = won.fence if kind.fenced else 0
         self.lease = Lease(
             self._renew,
             self._lost,
             seconds=ticket.ms / 1000,
             sent=won.sent,
             limit=limit,
-            trust=line.kind.trust,
+            trust=kind.trust,
+            loop=line.loop,
         )
 
     def begin(self, limit: float) -> None:
@@ -96,6 +105,11 @@ class Grip:
             held.lose(self, self.lease.ended)
 
     @property
+    def task(self) -> asyncio.Task[Any] | None:
+        """Who acquired it."""
+        return self._owner[1]
+
+    @property
     def longest(self) -> float:
         """Seconds that a lease of this lock may last."""
         return self._line.kind.longest
@@ -111,6 +125,7 @@ class Grip:
             self._report(late)
             if self._held is not None:
                 self._held.lose(self, late)
+        self._held = None  # each knew the other: let go by hand, they need no garbage collection
         return self._surrender()
 
     def _surrender(self) -> asyncio.Future[bool | None] | None:
@@ -127,8 +142,6 @@ class Grip:
         """Take note that the release found it gone."""
         self.lease.ended = "gone"
         self._report("gone")
-        if self._held is not None:
-            self._held.lose(self, "gone")
 
     def _renew(self, ms: int) -> asyncio.Future[int]:
         return self._line.kind.renew(self._ticket.token, ms)
@@ -168,10 +181,10 @@ class Held:
     )
 
     def __init__(self, names: tuple[Any, ...], grips: Sequence[Grip]) -> None:
-        """Take over what was acquired, for the running task."""
+        """Take over what the running task acquired."""
         self.names = names
         self._grips = grips
-        self._task = asyncio.current_task()
+        self._task = grips[0].task
         self._before = 0 if self._task is None else self._task.cancelling()
         self._event: asyncio.Event | None = None
         self._failure: tuple[Grip, str] | None = None
@@ -308,11 +321,12 @@ class Held:
         """
         if self._released:
             return
-        pending = [(grip, grip.let_go()) for grip in self._grips]
+        pending = [grip.let_go() for grip in self._grips]
         self._released = True
-        for grip, confirm in pending:
+        for grip, confirm in zip(self._grips, pending, strict=True):
             if confirm is not None and await confirm is False and not _over(grip):
                 grip.gone()
+                self.lose(grip, "gone")
 
     def resolve(self, error: BaseException | None) -> bool:
         """Take our cancellation back.
@@ -326,8 +340,9 @@ class Held:
             outside = take_back(self._task, self._before, error)
         else:
             outside = isinstance(error, asyncio.CancelledError)
-        already = isinstance(error, LockLost) and error.key in {g.key for g in self._grips}
-        return self._failure is not None and not outside and not already
+        if self._failure is None or outside:
+            return False
+        return not (isinstance(error, LockLost) and error.key in {g.key for g in self._grips})
 
     def __repr__(self) -> str:
         """Show the names and the state."""

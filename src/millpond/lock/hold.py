@@ -130,7 +130,10 @@ class Hold:
 
     async def _grip(self, kind: Kind) -> Grip:
         store = self._store
-        if kind.group and (kind.group, asyncio.current_task()) in store.owners:
+        # Asked once: up to Python 3.11 every question for the running loop is a system call.
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task(loop)
+        if kind.group and (kind.group, task) in store.owners:
             raise ConfigError(
                 f"this task holds the lock {kind.key!r} already: waiting for it would never end; "
                 "pass the outer block's `held` to what needs it"
@@ -138,18 +141,18 @@ class Hold:
         ticket = Ticket(new_token(), self._ms)
         at_once = self._wait == 0
         line = store.lines.get(kind.place)
-        first = line is None or line.loop is not asyncio.get_running_loop()
+        first = line is None or line.loop is not loop
         if line is None or first:
-            line = store.lines[kind.place] = Line(store, kind)
+            line = store.lines[kind.place] = Line(store, kind, loop)
         elif at_once and not kind.shared:
             raise LockTimeout(kind.key, 0.0)
         elif at_once:  # somebody here asks, too, and there may be enough for both
-            line, first = Line(store, kind), True
+            line, first = Line(store, kind, loop), True
         won = await line.enter(ticket, first=first, at_once=at_once)
         store.acquired += 1
         store.held += 1
         limit = math.inf if len(self._kinds) > 1 else self._limit()  # else it begins with the last
-        return Grip(store, line, ticket, won, limit=limit)
+        return Grip(store, line, ticket, won, task=task, limit=limit)
 
     def _limit(self) -> float:
         """Tell until when a block that begins now may last."""

@@ -84,15 +84,15 @@ class Line:
         "loop",
     )
 
-    def __init__(self, store: LockStore, kind: Kind) -> None:
-        """Begin with whoever makes it, as the contender."""
+    def __init__(self, store: LockStore, kind: Kind, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin with whoever makes it, on the running loop, as the contender."""
         self._store = store
         self.kind = kind
         self._queue: deque[Ticket] = deque()
         self._marked = False
         self._began = 0.0  # when Redis gave the lock to this process
         self._failing: float | None = None  # since when Redis is out of reach
-        self.loop = asyncio.get_running_loop()
+        self.loop = loop
 
     # -- joining ------------------------------------------------------------------------------
 
@@ -111,6 +111,7 @@ class Line:
             BackendError: Redis is out of reach, or refuses.
         """
         yielded = False
+        bell = Bell(self._store.client, self.kind)
         try:
             if not first:
                 outcome = await self._stand(ticket)
@@ -120,10 +121,12 @@ class Line:
                         return outcome
                 else:
                     yielded = outcome
-            won = await self._contend(ticket, at_once=at_once, yielded=yielded)
+            won = await self._contend(ticket, bell, at_once=at_once, yielded=yielded)
         except BaseException:
             self._leave(ticket)
             raise
+        finally:
+            bell.close()
         if self.kind.shared:
             self._promote(yielded=False)  # there may be more for the next
         return won
@@ -156,11 +159,7 @@ class Line:
 
     # -- contending ---------------------------------------------------------------------------
 
-    async def _contend(self, ticket: Ticket, *, at_once: bool, yielded: bool) -> Won:
-        async with Bell(self._store.client, self.kind) as bell:
-            return await self._ask(ticket, bell, at_once=at_once, yielded=yielded)
-
-    async def _ask(self, ticket: Ticket, bell: Bell, *, at_once: bool, yielded: bool) -> Won:
+    async def _contend(self, ticket: Ticket, bell: Bell, *, at_once: bool, yielded: bool) -> Won:
         until: float | None = None  # when a refusal is over by itself
         while True:
             try:
@@ -266,8 +265,9 @@ class Line:
         confirm: asyncio.Future[bool | None] | None,
         future: asyncio.Future[int],
     ) -> None:
-        error = None if future.cancelled() else future.exception()
-        reply = None if future.cancelled() or error is not None else future.result()
+        lost = future.cancelled()
+        error = None if lost else future.exception()
+        reply = None if lost or error is not None else future.result()
         following = gift.to
         if reply is None:
             self._failing_for()
