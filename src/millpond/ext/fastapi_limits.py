@@ -104,8 +104,12 @@ def limit(
             rest = cast("tuple[Any, ...]", who) if isinstance(who, tuple) else (who,)
             who = (request.scope.get("method", "WEBSOCKET"), _path(request), *rest)
         chosen = limiter if isinstance(limiter, Limiter) else await _value(limiter(asked))
-        price = await _value(cost(asked)) if callable(cost) else cost
-        decision = await chosen.hit(who, cost=price)
+        price = check_cost(await _value(cost(asked)) if callable(cost) else cost)
+        # As `chosen.hit` has it, without a coroutine of its own: while the answer is on its way,
+        # each of those that wait is one more that the garbage collector looks through.
+        decision = chosen.near_denial(who, price)
+        if decision is None:
+            decision = await chosen.desk.hit(chosen.key(who), who, price)
         if not decision.allowed:
             raise TooManyRequests(decision, legacy=legacy_headers)
         _tell(response.raw_headers, decision, legacy=legacy_headers)
