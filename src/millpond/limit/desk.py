@@ -128,6 +128,7 @@ class Desk:
     def move(self, loop: asyncio.AbstractEventLoop) -> None:
         """Go on in another event loop; hits that the last one left unsent have no callers now."""
         if loop is self._loop:
+            self._home = get_ident()
             return
         if self._hits and self._loop is not None and self._loop.is_running():
             raise ConfigError(ANOTHER_LOOP)
@@ -214,9 +215,9 @@ class Desk:
                         self.denials.add(name, decision, sent, time.monotonic())
                 else:  # as `decided` has it, without its calls: nearly every answer is one of these
                     self.counters.allowed += 1
-                    counted, figures = answer[at + 1], answer[at + 2 : following]
+                    got, figures = answer[at + 1], answer[at + 2 : following]
                     decision = Decision(
-                        True, 0.0, counted, cost, "redis", key, False, now, rules, 0, figures, counted
+                        True, 0.0, got, cost, "redis", key, False, now, rules, 0, figures, got
                     )
                 if not future.done():
                     future.set_result(decision)
