@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
-from fastapi import Depends, FastAPI
+from fastapi import Depends, FastAPI, Request
 from starlette.responses import PlainTextResponse, StreamingResponse
 
 from millpond import Client, ConfigError
@@ -67,12 +67,16 @@ async def test_every_kind_of_answer_says_what_is_left_and_denials_never_get_in(
 async def test_skipped_requests_are_not_counted_and_functions_see_the_request(
     own_client: Client,
 ) -> None:
-    app, limiter = make_app(
-        own_client,
-        key=lambda request: request.headers["x-user"],
-        cost=lambda request: int(request.query_params.get("cost", 1)),
-        skip_when=lambda request: request.url.path == "/health",
-    )
+    def user(request: Request) -> str:
+        return request.headers["x-user"]
+
+    async def price(request: Request) -> int:
+        return int(request.query_params.get("cost", 1))
+
+    def is_health(request: Request) -> bool:
+        return request.url.path == "/health"
+
+    app, limiter = make_app(own_client, key=user, cost=price, skip_when=is_health)
 
     @app.get("/health")
     @app.get("/work")
