@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import demo, environment, environments, page, readme, report
+from benchmarks import demo, environment, environments, page, parts, readme, report
 from benchmarks.ledger import Asked, Ledger, LedgerUnreadable
 from benchmarks.processes import WorkerFailed
 from benchmarks.progress import open_progress
@@ -68,6 +68,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return _run(options, parser)
             case "report":
                 print(page.write(options.files or [readme.FIGURES]))
+                return 0
+            case "parts":
+                found = parts.measure(options.url)
+                print(parts.render(found))
+                if options.publish:
+                    parts.publish(found)
                 return 0
             case "readme":
                 print("README.md was brought up to date" if readme.update() else "nothing to do")
@@ -273,11 +279,16 @@ def _parser() -> argparse.ArgumentParser:
     written.add_argument("files", nargs="*", type=Path, metavar="FILE", help="results of runs")
     commands.add_parser("readme", help="write README.md's tables from benchmarks/measured.json")
 
+    pieces = commands.add_parser("parts", help="time the parts of a call, a hit and a decision")
+    pieces.add_argument(
+        "--publish", action="store_true", help="write docs/explanation/performance.md from it"
+    )
+
     show = commands.add_parser("demo", help="a thundering herd and a write race, in a minute")
     show.add_argument("--out", type=Path, default=Path("demo-results"), metavar="DIR")
     show.add_argument("--quick", action="store_true", help="one round and a short race")
 
-    for command in (run, show):
+    for command in (run, pieces, show):
         command.add_argument(
             "--url", help="measure this server; by default a private one is started"
         )

@@ -13,14 +13,15 @@ if TYPE_CHECKING:
 
     from benchmarks.results import Result, Run
 
-__all__ = ["FIGURES", "PAGES", "ROOT", "render", "render_page", "update"]
+__all__ = ["FIGURES", "PAGES", "ROOT", "render", "render_page", "replace_table", "update"]
 
 ROOT = Path(__file__).parent.parent
 FIGURES = Path(__file__).parent / "measured.json"
-PAGES = {"writes": ROOT / "docs" / "how-to" / "writes.md"}
+PAGES = {
+    "writes": ROOT / "docs" / "how-to" / "writes.md",
+    "outage": ROOT / "docs" / "explanation" / "outages.md",
+}
 """Scenarios whose table stands in a page of their own as well."""
-_BEGIN = "<!-- benchmarks:begin -->\n"
-_END = "<!-- benchmarks:end -->"
 _RATES = {
     "get": "`GET`",
     "hit": "cached read, typed",
@@ -57,25 +58,29 @@ def render_page(scenario: str, runs: Sequence[Run]) -> str:
     """Write the table of a scenario that has a page of its own."""
     run = of(runs, scenario)
     if run is None:
-        raise LookupError(f"the figures have no {scenario!r}")
-    return "\n".join((_machine(run), "", *_writes(run.results), ""))
+        return (
+            f"Not among the figures kept: measure it with `python -m benchmarks run {scenario}`.\n"
+        )
+    table = {"writes": _writes, "outage": _outage}[scenario]
+    return "\n".join((_machine(run), "", *table(run.results), ""))
 
 
 def update(readme: Path = ROOT / "README.md", figures: Path = FIGURES) -> bool:
     """Put the tables into README and pages; False: they were there already."""
     runs = page.read([figures])
-    changed = _replace(readme, render(runs))
+    changed = replace_table(readme, render(runs))
     for scenario, path in PAGES.items():
-        if of(runs, scenario) is not None:
-            changed = _replace(path, render_page(scenario, runs)) or changed
+        changed = replace_table(path, render_page(scenario, runs)) or changed
     return changed
 
 
-def _replace(path: Path, table: str) -> bool:
+def replace_table(path: Path, table: str, mark: str = "benchmarks") -> bool:
+    """Put a table between a page's marks; False: it was there already."""
+    begin, end = f"<!-- {mark}:begin -->\n", f"<!-- {mark}:end -->"
     before = path.read_text("utf-8")
-    head, rest = before.split(_BEGIN, 1)
-    tail = rest.split(_END, 1)[1]
-    after = f"{head}{_BEGIN}{table}{_END}{tail}"
+    head, rest = before.split(begin, 1)
+    tail = rest.split(end, 1)[1]
+    after = f"{head}{begin}{table}{end}{tail}"
     path.write_text(after, "utf-8")
     return after != before
 
@@ -208,6 +213,18 @@ def _writes(results: Sequence[Result]) -> list[str]:
         f"| {1000 * (one.loads or 0) / max(one.reads or 0, 1):,.0f} "
         f"| {one.p50_ms or 0:.2f} ms | {one.p99_ms or 0:.2f} ms |"
         for one in results
+    ]
+    return lines
+
+
+def _outage(results: Sequence[Result]) -> list[str]:
+    lines = ["| Redis | | a call in the middle | the slowest | raised | loads |"]
+    lines.append("|---|---|--:|--:|--:|--:|")
+    lines += [
+        f"| {one.setting} | {name(one.subject)} | {one.p50_ms or 0:,.1f} ms "
+        f"| {one.max_ms or 0:,.1f} ms | {one.errors or 0:.0%} | {one.loads or 0:,} |"
+        for one in results
+        if one.failure is None
     ]
     return lines
 

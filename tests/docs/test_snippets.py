@@ -55,7 +55,7 @@ def snippet() -> Iterator[Callable[[str], Any]]:
 
 
 @pytest.mark.parametrize(
-    "name", ["first_cache", "hooks", "many", "near", "production", "stale", "writes"]
+    "name", ["first_cache", "hooks", "many", "near", "production", "stale", "tags", "writes"]
 )
 async def test_script_runs_on_a_real_server(
     snippet: Callable[[str], Any], name: str, url: str

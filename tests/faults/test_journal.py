@@ -234,6 +234,25 @@ async def test_closing_says_what_is_still_owed_and_opening_again_pays_it(
         await until(lambda: client.statistics().journal == 0)
 
 
+async def test_closing_with_something_owed_is_a_warning_with_its_count(
+    proxy: Proxy, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Client.from_url(proxy.url, prefix="t") as client:  # with the hook that logs
+        users = Cache(client, "user", type=str, ttl=60)
+        assert await users.set(1, "old", tags=["a"])
+        await gone(proxy)
+        await until(lambda: client.statistics().state == "down")
+        assert await users.delete(1, 2) is False
+        for _ in range(3):
+            assert await users.delete_tags("a", "b") is False
+        # Two keys, two tags, and what tags that only loaders know are compared with: each once.
+        assert client.statistics().journal == 5
+        caplog.clear()
+    (left,) = [record for record in caplog.records if "InvalidationsLeft" in record.getMessage()]
+    assert left.levelname == "WARNING"
+    assert "count=5" in left.getMessage()
+
+
 async def test_thousands_are_replayed_in_order_and_bounded(proxy: Proxy, told: Told) -> None:
     async with client_of(proxy, told) as client:
         users = Cache(client, "user", type=str, ttl=60)

@@ -27,7 +27,7 @@ async def load() -> str:
     return "loaded"
 
 
-@pytest.mark.parametrize("what", ["delete_tags", "clear"])
+@pytest.mark.parametrize("what", ["delete_tags", "expire_tags", "clear"])
 @pytest.mark.parametrize("policy", ["journal", "raise"])
 async def test_invalidation_during_an_outage_is_replayed_before_this_process_reads(
     start_server: Callable[[Server], Server], what: str, policy: Any
@@ -44,7 +44,7 @@ async def test_invalidation_during_an_outage_is_replayed_before_this_process_rea
             await proxy.refuse()
             proxy.cut_all()
             await until(lambda: client.statistics().state == "down")
-            call = users.delete_tags("a") if what == "delete_tags" else users.clear()
+            call = users.clear() if what == "clear" else getattr(users, what)("a")
             if policy == "raise":
                 with pytest.raises(InvalidationPending):
                     await call

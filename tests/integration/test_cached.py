@@ -208,6 +208,71 @@ async def test_cancelled_caller_leaves_the_others_their_load() -> None:
         await first
 
 
+# -- tags --------------------------------------------------------------------------------------
+
+
+@names.cached("member:{user_id}", tags=["org:{org_id}", "members"], ignore=("org_id",))
+async def get_member(user_id: int, org_id: int = 0) -> str:
+    calls.append((user_id, org_id))
+    return f"user {user_id} of {org_id}"
+
+
+async def test_result_is_deleted_by_the_tags_that_its_arguments_give() -> None:
+    assert get_member.tags(1, org_id=7) == (("org", 7), "members")
+    assert await get_member(1, 7) == "user 1 of 7"
+    assert await get_member(2, org_id=8) == "user 2 of 8"
+    assert await names.delete_tags(("org", 7))
+    assert await get_member.get(1, 7) is MISSING
+    assert await get_member.get(2, 8) == "user 2 of 8"
+    assert await get_member(1, 7) == "user 1 of 7"
+    assert await names.delete_tags(*get_member.tags(3, 9)[1:])
+    assert await get_member.get(1, 7) is MISSING
+    assert await get_member.get(2, 8) is MISSING
+    assert calls == [(1, 7), (2, 8), (1, 7)]
+
+
+async def test_what_is_set_and_refreshed_has_the_tags_too() -> None:
+    assert await get_member.set("Ada", 1, 7)
+    assert await get_member.refresh(2, org_id=7) == "user 2 of 7"
+    assert await get_member.get(1, 7) == "Ada"
+    assert await names.delete_tags(("org", 7))
+    assert await get_member.get(1, 7) is MISSING
+    assert await get_member.get(2, 7) is MISSING
+
+
+async def test_tags_of_a_hit_are_read_in_its_own_batch() -> None:
+    await get_member(1, 7)
+    before = client.statistics().batches
+    await get_member(1, 7)
+    assert client.statistics().batches - before == 1
+
+
+async def test_tag_of_a_method_may_come_from_its_object() -> None:
+    class Branch:
+        def __init__(self, region: str) -> None:
+            self.region = region
+
+        @names.cached("stock:{self.region}:{item}", tags=["stock:{self.region}"])
+        async def stock(self, item: int) -> str:
+            return f"{item} in {self.region}"
+
+    eu, us = Branch("eu"), Branch("us")
+    assert eu.stock.tags(1) == (("stock", "eu"),) == Branch.stock.tags(eu, 1)
+    await eu.stock(1)
+    await us.stock(1)
+    assert await names.delete_tags(*eu.stock.tags(1))
+    assert await eu.stock.get(1) is MISSING
+    assert await us.stock.get(1) == "1 in us"
+
+
+async def test_argument_that_cannot_be_in_a_tag_is_refused_before_anything_is_called() -> None:
+    untyped: Any = get_member
+    for bad, said in [(None, "NoneType"), (1.5, "float"), (True, "bool")]:
+        with pytest.raises(ConfigError, match=f"a key part must not be a {said}"):
+            await untyped(1, bad)
+    assert calls == []
+
+
 # -- methods -----------------------------------------------------------------------------------
 
 

@@ -10,7 +10,8 @@ import pytest
 
 from millpond import Cache, CachePolicy, Client, Entry, cache_mode
 from millpond.core.entry import new_generation, pack_value
-from tests.support.fleet import Member, Source
+from millpond.events import LoadFinished
+from tests.support.fleet import Member, Source, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -138,6 +139,93 @@ async def test_value_that_was_not_stored_has_no_time_to_live(one: Member[int]) -
         assert (entry.value, entry.source, entry.ttl) == (6, "loader", 0)
     with cache_mode("bypass"):
         assert await one.cache.get_entry(1) is None
+
+
+KEEPS = CachePolicy(stale_while_revalidate=60)
+FALLS_BACK = CachePolicy(stale_if_error=60, stale_retry=30)
+
+
+async def test_entry_of_which_a_tag_was_expired_is_stale_before_its_time(url: str) -> None:
+    async with Member[int](url, policy=KEEPS) as one:
+        await one.cache.set(1, 5, tags=["a"])
+        entry = await one.cache.get_entry(1)
+        assert entry is not None
+        assert (entry.stale, 55 < entry.fresh_for <= 60) == (False, True)
+        await one.cache.expire_tags("a")
+        entry = await one.cache.get_entry(1)
+        assert entry is not None
+        assert (entry.value, entry.stale, entry.fresh_for) == (5, True, 0)
+        assert entry.ttl > 110
+        assert one.cache.statistics().stale == 1
+        await one.cache.delete_tags("a")
+        assert await one.cache.get_entry(1) is None
+
+
+async def test_entry_of_an_era_that_has_ended_is_none(one: Member[int]) -> None:
+    await one.cache.set(1, 5)
+    await one.cache.clear()
+    assert await one.cache.get_entry(1) is None
+
+
+async def test_stale_entry_is_given_as_it_is_and_refreshed(url: str) -> None:
+    async with Member[int](url, policy=KEEPS) as one:
+        await put(one, 5, ago=20, soft=10_000, px=100_000)
+        source = Source(6)
+        entry = await one.cache.get_or_set_entry(1, source.load)
+        assert (entry.value, entry.source, entry.stale, entry.fresh_for) == (5, "redis", True, 0)
+        assert 20 <= entry.age < 25
+        assert entry.ttl > 90
+        await until(lambda: one.told(LoadFinished))
+        entry = await one.cache.get_or_set_entry(1, source.load)
+        assert (entry.value, entry.source, entry.stale) == (6, "redis", False)
+        assert entry.age < 5
+
+
+@pytest.mark.parametrize("ends", ["fails", "takes longer"])
+async def test_entry_that_stands_in_for_a_load_says_how_old_it_is(url: str, ends: str) -> None:
+    slow = CachePolicy(stale_if_error=60, stale_after=0.05)
+    async with Member[int](url, policy=FALLS_BACK if ends == "fails" else slow) as one:
+        await put(one, 5, ago=20, soft=10_000, px=100_000)
+        source = Source(6, held=ends != "fails")
+
+        async def load() -> int:
+            value = await source.load()
+            if ends == "fails":
+                raise KeyError("row")
+            return value
+
+        entry = await one.cache.get_or_set_entry(1, load)
+        assert (entry.value, entry.source, entry.stale, entry.fresh_for) == (5, "redis", True, 0)
+        assert 20 <= entry.age < 25
+        assert 90 < entry.ttl <= 100
+        source.release()
+        await until(lambda: not one.cache.statistics().flights)
+
+
+async def test_loaded_value_is_not_described_by_an_older_one_that_was_left(url: str) -> None:
+    async with Member[int](url, policy=KEEPS) as one:
+
+        async def overtaken() -> int:
+            await one.cache.set(1, 5)
+            await one.cache.expire(1)
+            return 6
+
+        entry = await one.cache.get_or_set_entry(1, overtaken)
+        assert (entry.value, entry.source, entry.stale, entry.ttl) == (6, "loader", False, 0)
+        assert await one.cache.get(1) == 5
+
+
+async def test_hit_is_one_round_trip_and_its_tags_are_those_of_the_call(one: Member[int]) -> None:
+    source = Source(5)
+    await one.cache.get_or_set_entry(1, source.load, tags=["a"])
+    before = one.client.statistics().batches
+    entry = await one.cache.get_or_set_entry(1, source.load, tags=["a"])
+    assert entry.source == "redis"
+    assert one.client.statistics().batches - before == 1
+    await one.cache.delete_tags("a")
+    assert (await one.cache.get_or_set_entry(1, source.load, tags=["a"])).source == "loader"
+    statistics = one.cache.statistics()
+    assert (statistics.hits, statistics.misses, source.calls) == (1, 2, 2)
 
 
 async def test_entry_of_any_server_tells_the_same(flavoured_server: Server) -> None:

@@ -185,10 +185,10 @@ async def test_refund_of_a_hit_that_came_to_nothing_ends_the_denials_it_has_caus
         assert not await by_address.hit("::1")
         by_address.desk.space.forget(by_address.key("::1"))
         calls = by_address.statistics().calls
-        late = asyncio.create_task(by_address.hit("::1"))  # denied while the refund leaves
+        later = asyncio.create_task(by_address.hit("::1"))  # denied while the refund leaves
         while by_address.statistics().calls == calls:
             await asyncio.sleep(0)
         answer.set_result(denial)
         assert not await asking
-        assert not await late
+        assert not await later
         assert await by_address.hit("::1")

@@ -13,11 +13,15 @@ from millpond import (
     CachePolicy,
     ConfigError,
     Loaded,
+    LoadManyFailed,
     NotModified,
     RefreshFailed,
 )
+from millpond.cache.versions import _REVOKE  # pyright: ignore[reportPrivateUsage]
 from millpond.events import FillRefused
 from tests.support.fleet import Member, Source, ask, until
+from tests.support.proxy import Proxy
+from tests.support.rows import Rows
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -143,6 +147,66 @@ async def test_value_whose_tag_may_have_been_deleted_during_its_load_is_not_stor
     assert await one.cache.get(1) == 6
 
 
+async def test_tag_that_is_deleted_while_its_version_is_learned_is_seen_to_have_gone(
+    one: Member[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the commands that read epoch and version others' may run: here they do."""
+    versions, run, done = one.cache._versions, one.client.run, False  # pyright: ignore[reportPrivateUsage]
+    await one.cache.set(2, 2, tags=["author"])
+    await one.cache.delete_tags("author")  # the server knows both scripts
+
+    def then_delete(*args: Any, **more: Any) -> Any:
+        nonlocal done
+        answer = run(*args, **more)
+        if not done:
+            done = True
+            one.client.invalidate(versions.delete(["author"]))
+        return answer
+
+    async def load() -> Loaded[int]:
+        monkeypatch.setattr(one.client, "run", then_delete)
+        return Loaded(5, tags=["author"])
+
+    assert await one.cache.get_or_set(1, load) == 5
+    assert done
+    assert await one.cache.get(1) is MISSING
+
+
+async def test_epoch_changes_ahead_of_the_tags_whatever_scripts_the_server_knows(
+    server: Server,
+) -> None:
+    async with (
+        Proxy(server.port) as proxy,
+        Member[int](proxy.url) as one,
+        Member[int](server.tcp_url) as two,
+    ):
+        await two.cache.set(2, 2, tags=["author"])
+        source = Source(1, held=True)
+
+        async def load() -> Loaded[int]:
+            return Loaded(await source.load(), tags=["author"])
+
+        early = asyncio.create_task(two.cache.get_or_set(1, load))
+        await source.called()
+        server.execute("SCRIPT", "FLUSH")
+        (connection,) = proxy.connections
+        connection.to_server.hold()
+        delivered = connection.to_client.delivered
+        deleting = asyncio.create_task(one.cache.delete_tags("author"))
+        await until(lambda: connection.to_server.waiting)
+        connection.to_server.release_before(b"t:n:{}tag:author")
+        await until(lambda: connection.to_client.delivered > delivered)
+        server.execute("SCRIPT", "LOAD", _REVOKE.source)  # by a third who deletes tags elsewhere
+        delivered = connection.to_client.delivered
+        connection.to_server.release_before(b"$4\r\nEVAL\r\n")
+        await until(lambda: connection.to_client.delivered > delivered)
+        source.release()
+        assert await early == 1
+        connection.to_server.release()
+        assert await deleting is True
+        assert await two.cache.get(1) is MISSING
+
+
 async def test_who_joined_a_load_whose_tag_was_deleted_starts_over(one: Member[int]) -> None:
     source = Source(1, held=True)
 
@@ -158,6 +222,35 @@ async def test_who_joined_a_load_whose_tag_was_deleted_starts_over(one: Member[i
     source.release()
     assert [await early, await late] == [1, 2]
     assert await one.cache.get(1) == 2
+
+
+async def test_loader_of_many_says_it_key_by_key(server: Server) -> None:
+    async with Member[int](server.url) as one, Member[int](server.url) as two:
+        rows = Rows[Any](
+            {1: Loaded(10, ttl=20, tags=["a"]), 2: 20, 3: Loaded(30), 4: Loaded(40, tags=["b"])}
+        )
+        found = await one.cache.get_or_set_many(range(1, 5), rows.load, tags=["all"])
+        assert found == {1: 10, 2: 20, 3: 30, 4: 40}
+        assert 15_000 < int(server.execute("PTTL", "t:n:1")) <= 20_000
+        assert int(server.execute("PTTL", "t:n:4")) > 20_000
+        assert await two.cache.get_many(range(1, 5)) == found
+        assert await two.cache.delete_tags("a")
+        assert await one.cache.get_many(range(1, 5)) == {2: 20, 3: 30, 4: 40}
+        assert await one.cache.delete_tags("all")
+        assert await two.cache.get_many(range(1, 5)) == {}
+
+
+async def test_what_a_loader_of_many_cannot_say_fails_its_key_alone(one: Member[int]) -> None:
+    no_tag: Any = 1.5
+    rows = Rows[Any]({1: Loaded(10, ttl=5), 2: 20, 3: Loaded(30, tags=[no_tag])})
+    with pytest.raises(LoadManyFailed) as told:
+        await one.cache.get_or_set_many([1, 2, 3], rows.load)
+    assert told.value.values == {2: 20}
+    assert {key: type(error) for key, error in told.value.errors.items()} == {
+        1: ConfigError,  # the jitter would use it up
+        3: ConfigError,
+    }
+    assert await one.cache.get_many([1, 2, 3]) == {2: 20}
 
 
 async def test_expired_tag_makes_values_stale_that_can_be(one: Member[int], url: str) -> None:

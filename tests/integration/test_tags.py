@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from millpond import MISSING, Cache, CachePolicy, ConfigError
+from millpond import MISSING, Cache, CachePolicy, ConfigError, Loaded
 from millpond.cache.tags import MOST_TAGS
 from millpond.core.entry import parse
 from millpond.events import EntryUnreadable, FillRefused
@@ -172,6 +172,38 @@ async def test_write_through_is_worthless_if_its_tag_went_between_commit_and_lea
         await invalidate(other)
     assert await one.cache.get(1) is MISSING
     assert await other.cache.get(1) is MISSING
+
+
+async def test_tag_that_only_the_loader_knew_is_worthless_if_it_went_while_it_was_learnt(
+    one: Member[int], other: Member[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, learns = one.client.run, False
+    rows, asked = [1], list[asyncio.Future[Any]]()
+
+    async def load() -> Loaded[int]:
+        nonlocal learns
+        learns = True
+        return Loaded(rows[-1], tags=["a"])
+
+    async def in_turn(before: list[asyncio.Future[Any]], *given: Any, **named: Any) -> Any:
+        await asyncio.gather(*before)
+        reply = await run(*given, **named)
+        if rows == [1]:  # between the first command and whatever follows it
+            rows.append(2)
+            assert await delete_tag(other) is True
+        return reply
+
+    def run_apart(*given: Any, **named: Any) -> asyncio.Future[Any]:
+        if not learns or named["keys"] not in ([ERA], [TAG]):
+            return run(*given, **named)
+        asked.append(asyncio.ensure_future(in_turn(asked.copy(), *given, **named)))
+        return asked[-1]
+
+    monkeypatch.setattr(one.client, "run", run_apart)
+    assert await one.cache.get_or_set(1, load) == 1, "its call began before"
+    assert rows == [1, 2]
+    assert await other.cache.get(1) is MISSING
+    assert await other.cache.get_or_set(1, load) == 2
 
 
 async def test_error_that_is_remembered_is_forgotten_with_its_tag(url: str) -> None:

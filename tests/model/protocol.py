@@ -37,7 +37,8 @@ deadline comes at some moment after the lease is gone. Commands of a lost connec
 at any later time, as behind a proxy, on a server that may not be told to kill it.
 
 What is not here: `error_ttl` (a caller who finds a remembered error raises at once), cancelled
-callers (one fewer in a group of callers), two versions of an application.
+callers (one fewer in a group of callers), two versions of an application. Tags and eras have a
+model of their own (`tags.py`), and so has the near cache (`near.py`).
 
 Two rules look redundant as long as one connection lives, answers in order, and replies are looked
 at in that order: that the flight is left when its fill is sent and not when it is answered, and

@@ -129,6 +129,15 @@ _ALL = (
     # -- copies in the process
     Subject(
         "near",
+        "millpond",
+        "millpond_:Near",
+        "",
+        ("millpond", _REDIS),
+        "`Cache(client, 'near', type=str, ttl=60, policy=CachePolicy(near=NearCache()))`: "
+        "`get` and `set`",
+    ),
+    Subject(
+        "near",
         "cashews client_side",
         "cashews_:Near",
         "rivals",

@@ -3,9 +3,9 @@
 A row's version grows with every commit. An operation is recorded with two times of one clock that
 all processes of the machine share (`CLOCK_MONOTONIC`): taken before it began and after it ended,
 in its own process. A read is **stale** if it gave an older version than some write which had
-*ended* (committed, and had its delete acknowledged or its `writing()` left) before the read
-*began*. A value that is served past its time on purpose is
-held to the same rule: it may be as old as it likes, but not older than that.
+*ended* (committed, and had its delete, by key or by tag, acknowledged or its `writing()` left)
+before the read *began*. A value that is served past its time on purpose is held to the same rule:
+it may be as old as it likes, but not older than that.
 
 Being conservative on both sides, the check accuses nobody wrongly: a write that ends while
 a read is under way may or may not be seen by it.

@@ -92,10 +92,23 @@ def run(server: Server, folder: Path, **options: object) -> list[History]:
         {"seconds": 2.0, "ways": ["delete", "through"], "write_timeout": 0.1, "stall": 0.3},
         STALE | {"seconds": 3.0, "ways": ["delete", "through"], "refreshes": 0.05},
         STALE | {"seconds": 2.0, "ways": ["delete", "expire"], "stale_after": 0.005},
+        # No write touches the key of a row; what was stored is compared with versions.
+        {"seconds": 2.5, "ways": ["tags"], "tagged": "call"},
+        {"seconds": 2.5, "ways": ["tags"], "tagged": "loader"},
+        {
+            "seconds": 2.5,
+            "ways": ["tags", "tags", "clear", "through", "delete"],
+            "tagged": "call",
+            "keys": 4,
+            "many": 0.3,
+            "refreshes": 0.1,
+            "writers": 2,
+        },
     ],
     ids=[
         *("short loads", "lost leases", "write-through", "all ways", "refreshes", "many"),
         *("lapsed marks", "stale on purpose", "expired"),
+        *("tags", "tags that only loaders know", "all ways and tags"),
     ],
 )
 def test_no_read_in_four_processes_is_older_than_the_last_finished_write(
@@ -136,6 +149,15 @@ def test_refresh_that_stores_over_any_value_is_caught(server: Server, tmp_path: 
 def test_writer_who_stores_beside_another_is_caught(server: Server, tmp_path: Path) -> None:
     options = {"ways": ["through"], "writers": 2, "keys": 1, "pause": 0.005}
     histories = run(server, tmp_path, seconds=1.5, blind_leave=True, **options)
+    assert len(stale_reads(histories)) > 10
+
+
+@pytest.mark.parametrize("tagged", ["call", "loader"])
+def test_version_of_a_tag_that_is_captured_after_the_load_is_caught(
+    server: Server, tmp_path: Path, tagged: str
+) -> None:
+    options = {"ways": ["tags"], "tagged": tagged, "late_capture": True}
+    histories = run(server, tmp_path, seconds=1.0, **options)
     assert len(stale_reads(histories)) > 10
 
 

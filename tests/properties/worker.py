@@ -14,13 +14,16 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from millpond import Cache, CachePolicy, Client, RemoteLoadError
+from millpond import Cache, CachePolicy, Client, Loaded, RemoteLoadError
 from millpond.cache import keeping, store
+from millpond.cache.flight import Flight
 from millpond.core.scripts import Script
 from tests.properties.history import History, Read, Write
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from millpond.cache.versions import Captured
 
 __all__ = ["Plan", "connect"]
 
@@ -38,6 +41,15 @@ BLIND_REFRESH = Script(
 )
 
 
+async def capture_late(
+    flight: Flight[int], _: Captured, more: Sequence[str], lifetime: int | None
+) -> Captured:
+    """Take the versions to store under when the loader has returned, which is too late."""
+    shared = flight._store  # pyright: ignore[reportPrivateUsage]
+    tags = (*flight._tags, *more)  # pyright: ignore[reportPrivateUsage]
+    return await shared.versions.current(tags, lifetime or 5000)
+
+
 class Plan(msgspec.Struct, kw_only=True):
     """What a process is to do."""
 
@@ -51,7 +63,9 @@ class Plan(msgspec.Struct, kw_only=True):
     blind: bool = False  # store without comparing
     blind_refresh: bool = False  # store what a refresh loaded over any value
     blind_leave: bool = False  # write through whatever others have written
+    late_capture: bool = False  # store under the versions of after the load
     ways: tuple[str, ...] = ("delete",)  # how writes are made, in turn by chance
+    tagged: str = ""  # each row by its own tag; known to the `call`, or to the `loader` alone
     refreshes: float = 0.0  # the share of reads that are `refresh`
     many: float = 0.0  # the share of reads that are `get_or_set_many`, of some keys
     failures: float = 0.0  # the share of loads that raise
@@ -97,24 +111,30 @@ class Worker:
         counted = self.cache.statistics()
         self.history.loads, self.history.stale = counted.loads, counted.stale
 
-    def loader(self, key: int) -> Callable[[], Awaitable[int]]:
+    def tags(self, *keys: int) -> list[int]:
+        """Name the tags that a call knows."""
+        return list(keys) if self.plan.tagged == "call" else []
+
+    def loader(self, key: int) -> Callable[[], Awaitable[int | Loaded[int]]]:
         """Read the row first and then take a while, in which a write can overtake."""
 
-        async def load() -> int:
+        async def load() -> int | Loaded[int]:
             (version,) = self.rows.execute(
                 "SELECT version FROM row WHERE id = ?", (key,)
             ).fetchone()
             await asyncio.sleep(self.random.uniform(0, self.plan.load_seconds))
             if self.random.random() < self.plan.failures:
                 raise LookupError
-            return version
+            return Loaded(version, tags=[key]) if self.plan.tagged == "loader" else version
 
         return load
 
     async def load_many(self, keys: list[int]) -> dict[int, int]:
         """Do the same for many, and find no row now and then."""
-        found = {key: await self.loader(key)() for key in keys[:1]}
-        for key in keys[1:]:
+        found: dict[int, int] = {}
+        for key in keys:
+            if len(found) == 1:
+                await asyncio.sleep(self.random.uniform(0, self.plan.load_seconds))
             (found[key],) = self.rows.execute(
                 "SELECT version FROM row WHERE id = ?", (key,)
             ).fetchone()
@@ -129,7 +149,7 @@ class Worker:
         began = time.monotonic_ns()
         refreshes = self.random.random() < self.plan.refreshes
         read = self.cache.refresh_many if refreshes else self.cache.get_or_set_many
-        found = await read(keys, self.load_many)
+        found = await read(keys, self.load_many, tags=self.tags(*keys))
         ended = time.monotonic_ns()
         self.history.reads += [Read(key, found[key], began, ended) for key in found]
 
@@ -144,7 +164,7 @@ class Worker:
             refreshes = self.random.random() < self.plan.refreshes
             read = self.cache.refresh if refreshes else self.cache.get_or_set
             try:
-                version = await read(key, self.loader(key))
+                version = await read(key, self.loader(key), tags=self.tags(key))
             except (LookupError, RemoteLoadError):
                 pass
             else:
@@ -160,6 +180,12 @@ class Worker:
             if way == "delete":
                 version = self.commit(key)
                 ended = await self.cache.delete(key)
+            elif way == "tags":
+                version = self.commit(key)
+                ended = await self.cache.delete_tags(key)
+            elif way == "clear":
+                version = self.commit(key)
+                ended = await self.cache.clear()
             elif way == "expire":  # which promises nothing about what is served meanwhile
                 version = self.commit(key)
                 ended = None if await self.cache.expire(key) else False
@@ -181,7 +207,7 @@ class Worker:
 
     async def write_marked(self, key: int) -> int:
         """Commit under a write mark, and perhaps write through."""
-        async with self.cache.writing(key) as write:
+        async with self.cache.writing(key, tags=self.tags(key)) as write:
             await self.linger()
             version = self.commit(key)
             await self.linger()
@@ -206,6 +232,8 @@ async def main(plan: Plan) -> History:
         setattr(keeping, "_RENEW", Script("return 1"))  # noqa: B010
     if plan.blind_leave:
         setattr(store, "_LEAVE", BLIND)  # noqa: B010
+    if plan.late_capture:
+        setattr(Flight, "_under", capture_late)  # noqa: B010
     client = Client.from_url(plan.url, prefix="t", hooks=[])
     policy = CachePolicy(
         lease_ttl=plan.lease_ttl,

@@ -77,6 +77,16 @@ class Flow:
         self.rules.held = False
         self._pump()
 
+    def release_before(self, words: bytes) -> None:
+        """Let go of what was held before these bytes, of all where they are not, and hold on."""
+        whole = b"".join([chunk for _, chunk in self._queue])
+        cut = whole.find(words) if words in whole else len(whole)
+        self._queue.clear()
+        if whole[cut:]:
+            self._queue.append((0.0, whole[cut:]))
+        if self._sink is not None:
+            self._deliver(whole[:cut], self._sink)
+
     def swallow(self) -> None:
         """Drop what would be passed on, as if it had been lost."""
         self.rules.swallowing = True

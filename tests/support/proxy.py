@@ -178,6 +178,10 @@ class Proxy:
             self._listener.setblocking(False)
             self._accepting = self._task(self._accept_all(self._listener), "accept")
 
+    def lead_to(self, target: int | str) -> None:
+        """Pass on connections to come to another server, as an address that has moved."""
+        self._target = target
+
     def black_hole(self) -> None:
         """Accept new connections, read from them and never answer; `accept()` ends it."""
         self._black_hole = True

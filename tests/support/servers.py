@@ -208,6 +208,27 @@ class Server:
             self.kill()
         self.start()
 
+    def data(self) -> dict[str, bytes]:
+        """Return what it has on disk: its snapshot (after `SAVE`), its append-only files."""
+        folder = Path(self._folder.name)
+        return {
+            str(file.relative_to(folder)): file.read_bytes()
+            for pattern in ("*.rdb", "*.aof*")
+            for file in folder.rglob(pattern)
+            if file.is_file()
+        }
+
+    def come_back_with(self, data: dict[str, bytes]) -> None:
+        """Kill it, and start it on what it once had on disk, as from an older backup."""
+        self.kill()
+        folder = Path(self._folder.name)
+        for name in self.data():
+            (folder / name).unlink()
+        for name, content in data.items():
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_bytes(content)
+        self.start()
+
     def pause(self) -> None:
         """Freeze it with SIGSTOP: it accepts connections and bytes, and answers nothing."""
         os.kill(self.pid, signal.SIGSTOP)

@@ -6,9 +6,10 @@ import json
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
+import msgspec
 import pytest
 
-from benchmarks import demo, page, readme, report, source
+from benchmarks import demo, page, parts, readme, report, source
 from benchmarks.results import Result, Run, percentile, ratios, save
 from benchmarks.scenarios import NAMES
 from benchmarks.scenarios.herd import Herd, Moment
@@ -168,3 +169,8 @@ def test_page_of_benchmarks_and_its_charts_are_those_of_the_measured_figures() -
     assert page.PAGE.read_text("utf-8") == page.render(runs)
     there = {one.stem: one.read_text("utf-8") for one in page.PAGE.with_suffix("").iterdir()}
     assert there == page.charts_of(runs)
+
+
+def test_page_of_parts_shows_the_figures_that_are_kept() -> None:
+    kept = msgspec.json.decode(parts.FIGURES.read_bytes(), type=parts.Parts)
+    assert parts.render(kept) in parts.PAGE.read_text("utf-8")

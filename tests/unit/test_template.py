@@ -254,6 +254,38 @@ def test_parameter_left_out_is_refused_unless_it_is_ignored() -> None:
         cache.cached("{user_id}", ignore="locale")(load)
 
 
+@pytest.mark.parametrize(
+    ("tags", "said"),
+    [
+        (["org:{orgid}"], r"the template 'org:\{orgid\}' names 'orgid', .*: it has a, b"),
+        (["org-{a}"], "'org:{a}'"),
+        (["{b}"], "must not be a float"),
+        (["{a.nothing}"], "int is not known to have 'nothing'"),
+        ([""], "has an empty part"),
+        ([7], "a template is a str, not a int"),
+        ("org:{a}", r"a list or tuple of templates, not a str: tags=\['org:\{a\}'\]"),
+        ([f"t{number}" for number in range(51)], "51 tags are more than the 50"),
+    ],
+)
+def test_tag_that_cannot_be_one_is_refused_where_the_function_is_decorated(
+    tags: Any, said: str
+) -> None:
+    async def load(a: int, b: float) -> int:
+        return 1
+
+    with pytest.raises(ConfigError, match=said):
+        cache.cached("{a}", tags=tags, ignore=("b",))(load)
+
+
+def test_tags_need_not_name_every_parameter_and_do_not_stand_in_for_the_key() -> None:
+    async def load(a: int, b: int) -> int:
+        return 1
+
+    cache.cached("{a}:{b}", tags=["all", "a:{a}"])(load)
+    with pytest.raises(ConfigError, match="leaves out 'b'"):
+        cache.cached("{a}", tags=["b:{b}"])(load)
+
+
 def test_any_number_of_arguments_is_refused_unless_it_is_ignored() -> None:
     async def load(a: int, *more: int, **named: int) -> int:
         return 1

@@ -20,7 +20,10 @@ What must stay true, beside what holds for every flight:
 4. *A key of which the loader says nothing has no value.* The lease is given up, so that whoever
    waits for it in another process loads for himself. That there is none goes, as a value that was
    not stored does, to those who joined before the load, if they ask for many and can be told so;
-   all others start over.
+   all others start over. Of a value that was being refreshed only the claim is given up: it stays
+   for as long as it would have, and who reads it next has it asked for again.
+5. Values that are served and due (`stale.py`) are refreshed by a call of their own: who waits for
+   what is missing does not wait for them as well.
 """
 
 from __future__ import annotations
@@ -32,6 +35,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, cast
 
 from millpond.cache.flight import START_OVER, Flight, StartOver
 from millpond.cache.reload import Reload
+from millpond.cache.stale import Refresh
 from millpond.cache.waiting import Waiter, current
 from millpond.core.keys import Key
 from millpond.errors import ClosedError, ConfigError, LoadTimeout, MillpondError
@@ -45,7 +49,16 @@ if TYPE_CHECKING:
     from millpond.cache.store import Store
     from millpond.cache.versions import Captured
 
-__all__ = ["NOTHING", "BulkFlight", "BulkReload", "LoadMany", "Loads", "called", "dealt"]
+__all__ = [
+    "NOTHING",
+    "BulkFlight",
+    "BulkRefresh",
+    "BulkReload",
+    "LoadMany",
+    "Loads",
+    "called",
+    "dealt",
+]
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Key)
@@ -150,6 +163,12 @@ class BulkFlight(Flight[T], Generic[T]):
 
 class BulkReload(BulkFlight[T], Reload[T], Generic[T]):
     """The same for `refresh_many`."""
+
+    __slots__ = ()
+
+
+class BulkRefresh(BulkFlight[T], Refresh[T], Generic[T]):
+    """The same for a value that is being served, and that nobody waits for."""
 
     __slots__ = ()
 

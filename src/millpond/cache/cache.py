@@ -7,17 +7,16 @@ The whole protocol lives under the entry's own key, so that each step touches on
 from __future__ import annotations
 
 import asyncio
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overload
-
-from msgspec.structs import replace
 
 from millpond.cache.batches import BATCH, batched, gathered, positive
 from millpond.cache.cached import Cached
 from millpond.cache.cached_many import CachedMany
 from millpond.cache.context import check_mode, mode_of, open_scopes, scopes
 from millpond.cache.decision import ABSENT, Found, Verdict, dead
-from millpond.cache.entry import Entry, read_entry, seconds_left
+from millpond.cache.entry import Entry, described, read_entry, seconds_left
 from millpond.cache.fetching import Fetch, Warmed, load_past
 from millpond.cache.flight import Flight, Landed, StartOver
 from millpond.cache.loaded import Loaded, unwrapped
@@ -220,7 +219,7 @@ class Cache(Generic[T]):
 
         Returns:
             The values that there are, by the keys as you gave them, in their order. A key without
-            a value is not in it, so that None in it is a value.
+            a value is not in it, so that None in it is a value. Stale ones as from `get`.
 
         Raises:
             ConfigError: A key that cannot be one, or a `str` where a list of keys belongs.
@@ -228,12 +227,12 @@ class Cache(Generic[T]):
             BackendTimeout: The same, where it did not answer.
 
         Redis:
-            MGET, at most 500 keys in each.
+            MGET of what is not near, at most 500 keys in each.
         """
         names = named(several(keys, "get_many()"), self._key)
         if scopes.entered and mode_of(self) not in _READING:
             return {}
-        values, _ = await read_many(self._store, names)
+        values, *_ = await read_many(self._store, names)
         self._counters.hits += len(values)
         self._counters.misses += len(names) - len(values)
         return values
@@ -266,19 +265,20 @@ class Cache(Generic[T]):
     async def _entry(self, name: str) -> Entry[T] | None:
         if scopes.entered and mode_of(self) not in _READING:
             return None
-        found = await self._found(name)
-        return None if found is None else read_entry(*found)
+        value, found, raw, pttl = await self._found(name)
+        return None if value is MISSING else read_entry(value, raw, pttl, stale=found.stale)
 
-    async def _found(self, name: str) -> tuple[T, bytes, int] | None:
-        """Read a value, the bytes it was in, and its milliseconds."""
+    async def _found(
+        self, name: str, tags: tuple[str, ...] = ()
+    ) -> tuple[T | Missing, Verdict, bytes, int]:
+        """Read a value, what it is worth, the bytes it was in, and its milliseconds."""
         self._versions.ask()
+        looked = self._versions.look(tags) if tags else None
         try:
             raw, pttl = await self._client.pipeline([("GET", name), ("PTTL", name)])
         except BackendError as error:
-            self._store.barred(name, error)
-            return None
-        value, _ = await self._read(name, raw)
-        return None if value is MISSING else (value, raw, pttl)
+            return MISSING, self._store.barred(name, error), b"", 0
+        return (*await self._read(name, raw, looked), raw or b"", pttl)
 
     def _fresh(self, raw: bytes) -> T | Missing:
         """Take out a value that can be stale one day and is not: a hit as quick as a plain one."""
@@ -311,6 +311,7 @@ class Cache(Generic[T]):
         loader: Loader[T],
         *,
         ttl: float | timedelta | None = None,
+        tags: Collection[Key] = (),
         mode: CacheMode | None = None,
         revalidate: Revalidate[T] | None = None,
     ) -> Entry[T]:
@@ -320,19 +321,24 @@ class Cache(Generic[T]):
             key: The value's key.
             loader: As for `get_or_set`.
             ttl: As for `get_or_set`.
+            tags: As for `get_or_set`.
             mode: As for `get_or_set`.
             revalidate: As for `get_or_set`.
 
         Returns:
             The entry, as Redis has it after the load. A value that was not stored (deleted
-            meanwhile, past the cache, an outage) has a `ttl` of 0.
+            meanwhile, past the cache, an outage) has a `ttl` of 0. A stale one that is served
+            because it could not be loaded has the age that it had when it was found, and more.
 
         Raises:
             Exception: As `get_or_set`.
 
         Redis:
-            Hit: GET, then GET and PTTL. Otherwise as `get_or_set`, then GET and PTTL.
+            Hit: GET and PTTL, in one batch. Otherwise as `get_or_set`, then GET and PTTL.
         """
+        name = self._key(key)
+        lifetime = None if ttl is None else self._store.checked(milliseconds(ttl, "ttl"))
+        marks = tag_names(self._keyspace, tags) if tags else ()
         loaded = False
 
         async def load() -> T | Loaded[T]:
@@ -347,15 +353,40 @@ class Cache(Generic[T]):
             loaded = True
             return value
 
-        value = await self.get_or_set(
-            key, load, ttl=ttl, mode=mode, revalidate=ask if revalidate else None
-        )
-        if self._mode(mode) in _READING:
-            entry = await self._entry(self._key(key))
-            if entry is not None:
-                return replace(entry, source="loader") if loaded and not entry.stale else entry
-        source = "loader" if loaded else "redis"
-        return Entry(value=value, age=0.0, ttl=0.0, fresh_for=0.0, stale=False, source=source)
+        instead = ask if revalidate else None
+        if self._mode(mode) != "normal":
+            value = await self._led(key, load, ttl, mode, marks)
+            entry = await self._entry(name) if self._mode(mode) in _READING else None
+            return described(value, entry, loaded=loaded)
+        missed = False
+        while True:
+            value, found, raw, pttl = await self._found(name, marks)
+            if value is not MISSING:
+                self._counters.hits += 1
+                self._counters.stale += found.stale
+                if found.soft is not None:
+                    begin_refresh(
+                        self._store,
+                        name,
+                        load,
+                        ttl=lifetime,
+                        tags=marks,
+                        verdict=found,
+                        revalidate=instead,
+                    )
+                return read_entry(value, raw, pttl, stale=found.stale)
+            self._counters.misses += not missed
+            missed, came = True, time.monotonic()
+            landed = await self._fly(name, load, lifetime, marks, found, revalidate=instead)
+            value = MISSING if landed is None else self._unload(name, landed)
+            if landed is None or value is MISSING:
+                continue
+            entry = await self._entry(name)
+            if entry is None and landed.stale and found.fallback:
+                # What this call itself has found, and a load elsewhere may be replacing by now.
+                left = pttl if pttl < 0 else pttl - round((time.monotonic() - came) * 1000)
+                return read_entry(value, raw, left, stale=True)
+            return described(value, entry, loaded=loaded, stale=landed.stale)
 
     async def get_or_set(  # noqa: PLR0912  (one flat path: a call would cost a tenth of a hit)
         self,
@@ -489,6 +520,10 @@ class Cache(Generic[T]):
         out has no value, is not in the result, and is asked for again next time: give None to
         remember that there is none. A key whose value is an exception has failed with it.
 
+        Stale values are served as by `get_or_set`, where the policy allows it. Those that are due
+        are refreshed in the background, by one more call with their keys; one that the loader
+        leaves out then stays as it is. If it fails, those within `stale_if_error` are the answer.
+
         Args:
             keys: Their keys, as for `get_many`; one call loads all that are missing, so ask for
                 thousands at a time, not for millions (`warm` goes in batches).
@@ -512,7 +547,8 @@ class Cache(Generic[T]):
             Exception: Whatever the loader raises as a whole.
 
         Redis:
-            MGET, at most 500 keys in each; for each key that is missing as `get_or_set`, pipelined.
+            MGET, at most 500 keys in each; for each key that is missing or due as `get_or_set`,
+            pipelined.
         """
         names = named(several(keys, "get_or_set_many()"), self._key)
         lifetime = None if ttl is None else self._store.checked(milliseconds(ttl, "ttl"))
@@ -535,7 +571,7 @@ class Cache(Generic[T]):
     ) -> dict[K, T]:
         """Load many values now, with one call, and store each as `refresh` does.
 
-        A key that the loader leaves out has no value any more.
+        A key that the loader leaves out has no value any more, except where stale ones are kept.
 
         Args:
             keys: Their keys.
@@ -596,12 +632,17 @@ class Cache(Generic[T]):
             if chosen in _READING:
                 names = named(some, self._key)
                 fetch = Fetch(self._store, names, self._key, load_many, ttl=lifetime, tags=marks)
-                await (fetch.reload() if chosen == "refresh" else fetch.read_or_load())
+                await (fetch.reload() if chosen == "refresh" else fetch.read_or_load(due=False))
                 done = done.and_then(fetch.warmed())
         return done
 
     def cached(
-        self, template: str, *, ttl: float | timedelta | None = None, ignore: Collection[str] = ()
+        self,
+        template: str,
+        *,
+        ttl: float | timedelta | None = None,
+        tags: Collection[str] = (),
+        ignore: Collection[str] = (),
     ) -> Callable[[Callable[P, Coroutine[Any, Any, T | Loaded[T]]]], Cached[P, T]]:
         """Keep the results of an async function: `@users.cached("{user_id}")`.
 
@@ -610,6 +651,8 @@ class Cache(Generic[T]):
                 (`{user.id}`), and words, with `:` between them. One part alone is the key itself,
                 so that `"{user_id}"` is the key of `get(user_id)`; several make a tuple.
             ttl: Seconds or timedelta for these values; None: the cache's.
+            tags: Templates as the key's, of what the values are to be deleted by: `"org:{org_id}"`
+                is the tag `("org", org_id)`.
             ignore: Parameters that the value does not depend on. All others must be in the
                 template, except `self` and `cls`, and FastAPI's: what `Depends` provides,
                 `Request`, `Response`, `BackgroundTasks`.
@@ -619,10 +662,10 @@ class Cache(Generic[T]):
 
         Raises:
             ConfigError: Not an `async def`; or a template that names what is no parameter or
-                cannot be in a key, or leaves out a parameter.
+                cannot be in a key; or the key's leaves out a parameter.
         """
         parse_key(template)  # `@users.cached`, without the call, would have the function here
-        return lambda function: Cached(self, function, template, ttl=ttl, ignore=ignore)
+        return lambda function: Cached(self, function, template, ttl=ttl, tags=tags, ignore=ignore)
 
     def cached_many(
         self,
@@ -887,7 +930,8 @@ class Cache(Generic[T]):
             ttl: Seconds or timedelta; None: the cache's, less up to its `jitter`.
 
         Returns:
-            How many were there. With Redis out of reach (and `on_unavailable="load"`) 0.
+            How many were there; one whose tag was deleted counts until it is replaced, though no
+            reader is given it. With Redis out of reach (and `on_unavailable="load"`) 0.
 
         Raises:
             ConfigError: A key or TTL that cannot be one; nothing was touched.
@@ -936,8 +980,8 @@ class Cache(Generic[T]):
         name = self._key(key)
         if self._unused():
             return None
-        found = await self._found(name)
-        return None if found is None else seconds_left(found[2])
+        value, _, _, pttl = await self._found(name)
+        return None if value is MISSING else seconds_left(pttl)
 
     async def delete(self, *keys: Key) -> bool:
         """Remove values, and revoke every load of them that is under way, in any process.
@@ -1014,7 +1058,7 @@ class Cache(Generic[T]):
             InvalidationPending: Redis did not acknowledge, with `on_unconfirmed="raise"`.
 
         Redis:
-            EVALSHA revoke for the namespace, then for each tag, pipelined.
+            EVAL revoke for the namespace, then EVALSHA revoke for each tag, pipelined.
         """
         marks = tag_names(self._keyspace, tags)
         if not marks or self._unused():
@@ -1039,7 +1083,7 @@ class Cache(Generic[T]):
             InvalidationPending: Redis did not acknowledge, with `on_unconfirmed="raise"`.
 
         Redis:
-            EVALSHA revoke for the namespace, then for each tag, pipelined.
+            EVAL revoke for the namespace, then EVALSHA revoke for each tag, pipelined.
         """
         marks = tag_names(self._keyspace, tags)
         if not marks or self._unused():

@@ -22,7 +22,8 @@ from typing import (
 )
 
 from millpond.cache.decorated import Decorated
-from millpond.cache.template import key_maker, parse_key
+from millpond.cache.tags import check_tags
+from millpond.cache.template import Field, key_maker, parse_key
 from millpond.core.durations import milliseconds
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Cached(Decorated[T], Generic[P, T]):
         template: str,
         *,
         ttl: float | timedelta | None = None,
+        tags: Collection[str] = (),
         ignore: Collection[str] = (),
     ) -> None:
         """Use `cache.cached(...)` instead."""
@@ -65,6 +67,7 @@ class Cached(Decorated[T], Generic[P, T]):
         parameters = self._parameters
         parts = parse_key(template)
         parameters.check(template, parts, ignore)
+        self._make_tags = tuple([self._tag_maker(tag) for tag in check_tags(tags)])
         if ttl is not None:
             milliseconds(ttl, "ttl")
         self._get_or_set = cache.get_or_set
@@ -87,10 +90,12 @@ class Cached(Decorated[T], Generic[P, T]):
         # As `_key` and `_loader` have it: a hit is worth a few calls less.
         function, given = self._function, self._object + args if self._object else args
         whole = not kwargs and len(given) == self._complete
+        values = given if whole else self._values(given, kwargs)
         return await self._get_or_set(
-            self._make_key(given if whole else self._values(given, kwargs)),
+            self._make_key(values),
             lambda: function(*given, **kwargs),
             ttl=self._ttl,
+            tags=[make(values) for make in self._make_tags] if self._make_tags else (),
         )
 
     async def get(self, *args: P.args, **kwargs: P.kwargs) -> T | Missing:
@@ -122,7 +127,8 @@ class Cached(Decorated[T], Generic[P, T]):
         Redis:
             As `Cache.set`.
         """
-        return await self._cache.set(self._key(args, kwargs), value, ttl=self._ttl)
+        tags = self.tags(*args, **kwargs)
+        return await self._cache.set(self._key(args, kwargs), value, ttl=self._ttl, tags=tags)
 
     async def delete(self, *args: P.args, **kwargs: P.kwargs) -> bool:
         """Remove the result, and revoke a load of it that is under way, as `Cache.delete`.
@@ -161,8 +167,9 @@ class Cached(Decorated[T], Generic[P, T]):
         Redis:
             As `Cache.refresh`.
         """
+        tags = self.tags(*args, **kwargs)
         return await self._cache.refresh(
-            self._key(args, kwargs), self._loader(args, kwargs), ttl=self._ttl
+            self._key(args, kwargs), self._loader(args, kwargs), ttl=self._ttl, tags=tags
         )
 
     async def bypass(self, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -189,6 +196,17 @@ class Cached(Decorated[T], Generic[P, T]):
         """
         return self._cache.key(self._key(args, kwargs))
 
+    def tags(self, *args: P.args, **kwargs: P.kwargs) -> tuple[Key, ...]:
+        """Return the tags that a result for these arguments is stored with.
+
+        They are what `Cache.delete_tags` takes: of `"org:{org_id}"`, `("org", 7)`.
+
+        Raises:
+            TypeError: The function would not take these arguments.
+        """
+        values = self._values(self._object + args, kwargs)
+        return tuple([make(values) for make in self._make_tags])
+
     # -- as a method ------------------------------------------------------------------------
 
     @overload
@@ -205,6 +223,14 @@ class Cached(Decorated[T], Generic[P, T]):
         if self._object:
             args = self._object + args
         return self._make_key(self._values(args, kwargs))
+
+    def _tag_maker(self, template: str) -> Callable[[tuple[Any, ...]], Key]:
+        """Check a tag's template as one of a key, but that it may leave out what it likes."""
+        parts = parse_key(template)
+        for part in parts:
+            if isinstance(part, Field):
+                self._parameters.check_field(template, part, alone=len(parts) == 1)
+        return key_maker(parts, self._parameters.places)
 
     def _loader(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]

@@ -1,5 +1,6 @@
 """Many values, loaded where there is none: read all, fly for those that miss, read again for those
 that must start over, until every key has a value, a reason, or the loader's word that it has none.
+What is served and due is refreshed meanwhile, and waited for by nobody.
 
 The keys of a round are waited for together. A key that must start over does so when the round has
 landed: it waits for its fellows, never for anybody's permission, so there is no circle in it.
@@ -8,18 +9,28 @@ landed: it waits for its fellows, never for anybody's permission, so there is no
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import msgspec
 
-from millpond.cache.bulk import NOTHING, BulkFlight, BulkReload, Loads, called, dealt
+from millpond.cache.bulk import (
+    NOTHING,
+    BulkFlight,
+    BulkRefresh,
+    BulkReload,
+    Loads,
+    called,
+    dealt,
+)
 from millpond.cache.decision import ABSENT, Found, Verdict
 from millpond.cache.flight import Flight, Landed, StartOver
 from millpond.cache.loaded import Loaded
 from millpond.cache.many import read_many
 from millpond.cache.missing import MISSING
 from millpond.cache.reload import Reload
+from millpond.cache.stale import failed_to_load, kept
 from millpond.cache.waiting import current, would_deadlock
 from millpond.core.keys import Key
 from millpond.errors import (
@@ -113,12 +124,16 @@ class Fetch(Generic[K, T]):
         self._store = store
         self._names = names
         self._keys = _first_spellings(names)
-        self._loads = Loads(store, self._keys, name, load_many)
+        self._new_loads = partial(Loads[K, T], store, self._keys, name, load_many)
+        self._loads = self._new_loads()
         self._ttl = ttl
         self._tags = tags
 
-    async def read_or_load(self) -> None:
+    async def read_or_load(self, *, due: bool = True) -> None:
         """Read what there is, and load the rest.
+
+        Args:
+            due: Whether values that are due are refreshed.
 
         Raises:
             LoadDeadlock: A key can only come from the load that asks.
@@ -128,7 +143,9 @@ class Fetch(Generic[K, T]):
         missing: Mapping[K, str] = self._names
         counters.misses += len(missing)
         while missing:
-            found, missed = await read_many(self._store, missing)
+            found, missed, served = await read_many(self._store, missing)
+            if due and served:
+                self._refresh(served)
             counters.hits += len(found)
             if missing is self._names:
                 counters.misses -= len(found)
@@ -152,6 +169,18 @@ class Fetch(Generic[K, T]):
         while missing:
             over = await self._fly(dict.fromkeys(missing, ABSENT), too_early)
             missing = list[str](filter(over.__contains__, missing))
+
+    def _refresh(self, served: Mapping[str, Verdict]) -> None:
+        """Refresh these in the background, those that this process does not load already."""
+        flights, loads = self._store.flights, self._new_loads()
+        # All are there before the first departs, as in `_fly`.
+        begun = [
+            BulkRefresh[T](loads, name, ttl=self._ttl, verdict=verdict, tags=self._tags)
+            for name, verdict in served.items()
+            if (flight := flights.get(name)) is None or not flight.lives
+        ]
+        for flight in begun:
+            flight.depart()
 
     async def _fly(
         self,
@@ -185,12 +214,38 @@ class Fetch(Generic[K, T]):
         # Nothing is joined yet, should the client be closed and the first not begin.
         landings = [self._landing(flight, flight.begin()) for flight in begun.values()]
         landings += [self._landing(flight, flight.join()) for flight in joined.values()]
-        answers = await asyncio.gather(*landings, return_exceptions=True)
+        flown: dict[str, Flight[T]] = {**begun, **joined}
+        patience = self._patience(dict(zip(flown, landings, strict=True)), verdicts)
+        try:
+            answers = await asyncio.gather(*landings, return_exceptions=True)
+        finally:
+            if patience is not None:
+                patience.cancel()
         over: set[str] = set()
-        for name, answer in zip([*begun, *joined], answers, strict=True):
-            if name in passing or not self._take(name, answer):
+        for (name, flight), answer in zip(flown.items(), answers, strict=True):
+            stale: Landed[T] | None = None
+            if isinstance(answer, Exception) and verdicts[name].fallback:
+                stale = kept(verdicts[name]) if failed_to_load(flight, answer) else None
+            if name in passing or not self._take(name, stale or answer):
                 over.add(name)
         return over
+
+    def _patience(
+        self,
+        landings: Mapping[str, asyncio.Future[Landed[T] | StartOver]],
+        verdicts: Mapping[str, Verdict],
+    ) -> asyncio.TimerHandle | None:
+        """Have stale values be the answer for which nothing better has come by `stale_after`."""
+        seconds = self._store.stale_after
+        if seconds is None or not any(verdicts[name].fallback for name in landings):
+            return None
+
+        def give_up() -> None:
+            for name, landing in landings.items():
+                if verdicts[name].fallback and not landing.done():
+                    landing.set_result(kept(verdicts[name]))  # it concerns nobody else
+
+        return asyncio.get_running_loop().call_later(seconds, give_up)
 
     def _landing(
         self, flight: Flight[T], landing: asyncio.Future[Landed[T] | StartOver]
@@ -209,6 +264,7 @@ class Fetch(Generic[K, T]):
             if value is MISSING:
                 return False
             self.values[name] = value
+            self._store.counters.stale += answer.stale
         elif isinstance(answer, Exception):
             self.errors[name] = answer
         elif isinstance(answer, BaseException):

@@ -22,6 +22,7 @@ from millpond.errors import BackendError, ConfigError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from millpond.cache.near import Near
     from millpond.cache.store import Store
     from millpond.core.keys import Key
 
@@ -72,26 +73,27 @@ def named(keys: Iterable[K], name: Callable[[Any], str]) -> dict[K, str]:
 
 async def read_many(
     store: Store[T], names: Mapping[K, str]
-) -> tuple[dict[K, T], dict[str, Verdict]]:
-    """Read values.
+) -> tuple[dict[K, T], dict[str, Verdict], dict[str, Verdict]]:
+    """Read values, and count those that are served past their time.
 
     Args:
         store: Of the cache.
         names: The Redis key of each key.
 
     Returns:
-        The values, and of the Redis keys that have none, what is there instead. A batch that Redis
-        did not answer has none, unless `on_unavailable` is `"raise"`.
+        The values; of the Redis keys that have none, what is there instead; and of those whose
+        values somebody should refresh, what is served. A batch that Redis did not answer has no
+        values, unless `on_unavailable` is `"raise"`.
 
     Raises:
         BackendError: Redis is out of reach, and that is not to be hidden.
 
     Redis:
-        MGET, at most 500 keys in each, with a GET for the namespace's version, and one for each
-        tag that the values have.
+        MGET of what is not near, at most 500 keys in each, with a GET for the namespace's version,
+        and one for each tag that the values have.
     """
     values: dict[K, T] = {}
-    missed: dict[str, Verdict] = {}
+    missed, due = dict[str, Verdict](), dict[str, Verdict]()
     tagged: list[tuple[K, str, Verdict]] = []
     versions, decode = store.versions, store.codec.decode_or_raise
 
@@ -100,12 +102,17 @@ async def read_many(
         value = store.unload(name, Landed(found.payload)) if is_value else MISSING
         if value is not MISSING:
             values[key] = value
+            store.counters.stale += found.stale
+            if found.due:
+                due[name] = found
         else:
             # By its generation, and never in place: nobody can serve it.
             seen = Seen("g", found.generation)
             missed[name] = Verdict(Found.DEAD, seen=seen) if is_value else found
 
-    for some in batched(names.items(), BATCH):
+    asked = names.items() if store.near is None else _not_near(store.near, names, values)
+    some_near = bool(values)
+    for some in batched(asked, BATCH):
         versions.ask()
         try:
             replies = await store.client.call("MGET", *[name for _, name in some])
@@ -135,8 +142,21 @@ async def read_many(
             except BackendError as error:
                 settled = store.barred(name, error)
             read(key, name, settled)
+    if tagged or some_near:
         values = {key: values[key] for key in names if key in values}
-    return values, missed
+    return values, missed, due
+
+
+def _not_near(near: Near[T], names: Mapping[K, str], values: dict[K, T]) -> list[tuple[K, str]]:
+    """Take what there are copies of; return the rest."""
+    rest: list[tuple[K, str]] = []
+    for key, name in names.items():
+        value = near.get(name)
+        if value is MISSING:
+            rest.append((key, name))
+        else:
+            values[key] = value
+    return rest
 
 
 def _undecodable(store: Store[Any], name: str, raw: bytes, error: Exception) -> Verdict:

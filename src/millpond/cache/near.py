@@ -6,7 +6,11 @@ when one of them changes. What must stay true:
 1. A copy is put here by the connection's own callback, as it takes the reply, and by nobody else:
        a tracked read is answered; the key changes, and the push finds no copy; the task that
        waited for the read wakes, and puts the old value in for ever.
-   Replies and pushes come in the order of events, so a push after the reply finds the copy.
+   Replies and pushes come in the order of events, so a push after the reply finds the copy. But a
+   tracked read is two commands, and others' may run between them:
+       GET brings v1; the key changes, and the push finds no copy; PTTL comes, and v1 is put in.
+   (On a shared `memory://` even a reply may be overtaken, on another thread.) So a push about a key
+   that is being read keeps what is read from being put in.
 2. Only values of the namespace's present era are kept, and its version is itself read tracked: the
    push about it empties the whole. Until it has been read anew nothing is put in. Values with tags
    are not kept, for each would need as much of all its tags.
@@ -47,6 +51,7 @@ if TYPE_CHECKING:
     from millpond.cache.versions import Versions
     from millpond.core.client import Client
     from millpond.core.codec import Codec
+    from millpond.core.watch import Watches
 
 __all__ = ["Near", "NearCache"]
 
@@ -129,12 +134,14 @@ class Near(Generic[T]):
         "_max_bytes",
         "_max_entries",
         "_name_of_era",
+        "_reading",
         "_served",
         "_time",
         "_timer",
         "_trusted",
         "_ttl",
         "_versions",
+        "_watches",
         "hits",
     )
 
@@ -168,12 +175,14 @@ class Near(Generic[T]):
         self._name_of_era = versions.key.encode()
         self._copies: dict[str, _Copy] = {}
         self._bytes = 0
+        self._reading: dict[str, object] = {}  # a token each, which a push takes away
         self._lock = Lock()  # a shared memory:// tells of changes on other threads
         self._armed = False
         self._hit = b""
         self._trusted = 0.0
         self._served = False
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._watches: Watches | None = None
         self._time: Callable[[], float] = _no_time
         self._timer: asyncio.TimerHandle | None = None
         self.hits = 0
@@ -191,9 +200,16 @@ class Near(Generic[T]):
             return MISSING
         if now >= self._trusted:
             return MISSING
+        value: T | Missing = copy.kept
+        if self._decode is not None:
+            try:
+                value = self._decode(copy.kept)
+            except Exception:  # noqa: BLE001  (who reads it from Redis is told)
+                self.drop((name,))
+                return MISSING
         copy.used = True
         self.hits += 1
-        return copy.kept if self._decode is None else self._decode(copy.kept)
+        return value
 
     def read(self, name: str) -> asyncio.Future[bytes | None]:
         """Read a key, be told of its next change, and keep a copy.
@@ -212,16 +228,16 @@ class Near(Generic[T]):
             )
         self._served = True
         loop = asyncio.get_running_loop()
-        if loop is not self._loop:
+        if loop is not self._loop or client.watches is not self._watches:
             self._move(loop)
         sent = loop.time()
         if not self._armed:
-            client.read_tracked(self._versions.key, tell=self._era).add_done_callback(_consumed)
+            self._tracked(self._versions.key, self._era).add_done_callback(_consumed)
         answer: asyncio.Future[bytes | None] = loop.create_future()
 
-        def told(raw: bytes | None, left: float | None) -> None:
+        def told(raw: bytes | None, left: float | None, token: object) -> None:
             if raw is not None and client.pushes:
-                self._put(name, raw, sent, left)
+                self._put(name, raw, sent, left, token)
             if not answer.done():
                 answer.set_result(raw)
 
@@ -230,15 +246,40 @@ class Near(Generic[T]):
             if not answer.done() and error is not None:
                 answer.set_exception(error)
 
-        client.read_tracked(name, tell=told).add_done_callback(failed)
+        self._tracked(name, told).add_done_callback(failed)
         return answer
 
-    def _era(self, raw: bytes | None, _: float | None) -> None:
+    def _tracked(
+        self, name: str, tell: Callable[[bytes | None, float | None, object], None]
+    ) -> asyncio.Future[Any]:
+        """Read; `tell` is given a token, too, which is still there if no push came meanwhile."""
+        token = self._reading.setdefault(name, object())
+
+        def told(raw: bytes | None, left: float | None) -> None:
+            tell(raw, left, token)
+            ended()
+
+        def ended(_: object = None) -> None:
+            with self._lock:
+                if self._reading.get(name) is token:
+                    del self._reading[name]
+
+        try:
+            future = self._client.read_tracked(name, tell=told)
+        except BaseException:
+            ended()
+            raise
+        future.add_done_callback(ended)
+        return future
+
+    def _era(self, raw: bytes | None, _: float | None, token: object) -> None:
         """Take the namespace's version, whose next change will be pushed."""
         self._versions.take(raw)
-        self._hit, self._armed = self._versions.hit, True
+        with self._lock:
+            if self._reading.get(self._versions.key) is token:
+                self._hit, self._armed = self._versions.hit, True
 
-    def _put(self, name: str, raw: bytes, sent: float, left: float | None) -> None:
+    def _put(self, name: str, raw: bytes, sent: float, left: float | None, token: object) -> None:
         """Keep a copy; called by the connection, in the order of events."""
         if not self._armed:
             return
@@ -260,6 +301,8 @@ class Near(Generic[T]):
             except Exception:  # noqa: BLE001  (whoever reads it is told)
                 return
         with self._lock:
+            if not self._armed or self._reading.get(name) is not token:
+                return
             self._forget(name)
             self._copies[name] = _Copy(kept, ends, size)
             self._bytes += size
@@ -291,8 +334,9 @@ class Near(Generic[T]):
 
     def clear(self) -> None:
         """Forget everything, the era too."""
-        self._armed = False
         with self._lock:
+            self._armed = False
+            self._reading.clear()
             self._copies.clear()
             self._bytes = 0
 
@@ -304,8 +348,11 @@ class Near(Generic[T]):
         for key in keys:
             if key == self._name_of_era:
                 self.clear()
-            elif (name := key.decode(errors="replace")) in self._copies:
-                self.drop((name,))
+            else:
+                name = key.decode(errors="replace")
+                with self._lock:
+                    self._reading.pop(name, None)
+                    self._forget(name)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -338,9 +385,12 @@ class Near(Generic[T]):
         self._timer = self._loop.call_later(self._heartbeat / 3, self._beat)
 
     def _move(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Begin on another event loop, whose clock may be another."""
+        """Begin on another event loop, whose clock may be another, or with another server."""
         self.clear()
-        self._client.watches.listen(self)
+        if self._timer is not None and loop is self._loop:
+            self._timer.cancel()
+        self._watches = self._client.watches
+        self._watches.listen(self)
         self._loop, self._time, self._timer, self._trusted = loop, loop.time, None, 0.0
 
 

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from millpond.cache.decision import Found
 from millpond.cache.flight import Flight, Landed
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from millpond.cache.loaded import Loader, Revalidate
     from millpond.cache.store import Store
 
-__all__ = ["Refresh", "begin_refresh", "fallen_back"]
+__all__ = ["Refresh", "begin_refresh", "failed_to_load", "fallen_back", "kept"]
 
 T = TypeVar("T")
 
@@ -72,6 +72,15 @@ class Refresh(Flight[T], Generic[T]):
     def _start_over(self) -> None:
         self._land(Landed(None), 0)
 
+    def depart(self) -> None:
+        """Fly, with nobody on board."""
+        store, name = self._store, self._key
+        with suppress(ClosedError):  # the client is being closed, and has served its last values
+            task = store.client.supervisor.start(self.run(), name=f"millpond refresh {name}")
+            task.add_done_callback(self.ended)
+            if not task.done():
+                store.flights[name] = self
+
 
 def begin_refresh(
     store: Store[T],
@@ -94,18 +103,12 @@ def begin_refresh(
         verdict: What is being served.
         revalidate: Asked instead of the loader.
     """
-    flights = store.flights
-    flight = flights.get(name)
+    flight = store.flights.get(name)
     if not verdict.due or (flight is not None and flight.lives):
         return
-    flight = Refresh(
+    Refresh(
         store, name, loader, ttl=ttl, verdict=verdict, tags=tags, revalidate=revalidate
-    )
-    with suppress(ClosedError):  # the client is being closed, and has served its last values
-        task = store.client.supervisor.start(flight.run(), name=f"millpond refresh {name}")
-        task.add_done_callback(flight.ended)
-        if not task.done():
-            flights[name] = flight
+    ).depart()
 
 
 async def fallen_back(
@@ -130,12 +133,21 @@ async def fallen_back(
     finally:
         if not landing.done():
             landing.cancel()  # it concerns nobody else
-    stale = Landed[T](verdict.payload, stale=True)
     if landing.cancelled():
-        return stale
+        return kept(verdict)
     error = landing.exception()
     if error is None:
         return landing.result()
-    if flight.load_failed or isinstance(error, RemoteLoadError):
-        return stale
+    if failed_to_load(flight, error):
+        return kept(verdict)
     raise error
+
+
+def kept(verdict: Verdict) -> Landed[T]:
+    """Give what the caller itself has found, past its time."""
+    return Landed(verdict.payload, stale=True)
+
+
+def failed_to_load(flight: Flight[Any], error: BaseException) -> bool:
+    """Tell whether it was the load that ended a flight, so that a stale value is the answer."""
+    return flight.load_failed or isinstance(error, RemoteLoadError)

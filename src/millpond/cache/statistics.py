@@ -20,7 +20,7 @@ class CacheStatistics(msgspec.Struct, frozen=True, kw_only=True):
     stale: int  # calls answered by a value past its time, on purpose
     refreshes: int  # loads begun while the value that they replace was served
     kept: int  # loads that failed, and left a stale value where it was
-    loads: int  # loaders called
+    loads: int  # values asked of loaders; a call for many counts one for each key
     load_failures: int  # loaders that raised or ran too long
     waits: int  # loads of other processes that were waited for
     bypassed: int  # calls that a mode led past the cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from millpond.errors import ConfigError
 
@@ -11,7 +11,9 @@ if TYPE_CHECKING:
 
     from millpond.core.keys import Key, Keyspace
 
-__all__ = ["MOST_TAGS", "tag_names"]
+__all__ = ["MOST_TAGS", "check_tags", "tag_names"]
+
+T = TypeVar("T")
 
 MOST_TAGS = 50
 """Of one entry: each costs a read for every hit, and all must fit into the entry's header."""
@@ -27,14 +29,37 @@ def tag_names(keyspace: Keyspace, tags: Collection[Key]) -> tuple[str, ...]:
     Raises:
         ConfigError: Too many, one that is no key, or a str instead of a collection of them.
     """
+    tags = _collection(tags, "keys")
+    names = tuple(dict.fromkeys(keyspace(tag).removeprefix(keyspace.head) for tag in tags))
+    _not_too_many(names)
+    return names
+
+
+def check_tags(templates: Collection[str]) -> tuple[str, ...]:
+    """Return the templates of a function's tags, each once.
+
+    Args:
+        templates: `"org:{org_id}"`, `"premium"`; what they say is not looked at.
+
+    Raises:
+        ConfigError: Too many, or a str instead of a collection of them.
+    """
+    chosen = tuple(dict.fromkeys(_collection(templates, "templates")))
+    _not_too_many(chosen)
+    return chosen
+
+
+def _collection(tags: Collection[T], what: str) -> Collection[T]:
     if isinstance(tags, str | bytes) or not hasattr(tags, "__iter__"):
         raise ConfigError(
-            f"tags are a list or tuple of keys, not a {type(tags).__name__}: tags=[{tags!r}]"
+            f"tags are a list or tuple of {what}, not a {type(tags).__name__}: tags=[{tags!r}]"
         )
-    names = tuple(dict.fromkeys(keyspace(tag).removeprefix(keyspace.head) for tag in tags))
+    return tags
+
+
+def _not_too_many(names: Collection[str]) -> None:
     if len(names) > MOST_TAGS:
         raise ConfigError(
             f"{len(names)} tags are more than the {MOST_TAGS} that an entry may have; each is one "
             "more read for every hit: tag what is invalidated together, and delete() single keys"
         )
-    return names

@@ -16,7 +16,12 @@ What must stay true:
    those of an invalidation that the load did not see:
        A loads v1; B commits v2, deletes the tag; A reads the tag's version, stores v1 under it.
    Tags that only the loader knows are captured after the load, and count only if the namespace's
-   *tag epoch* is what it was before; `delete_tags` changes the epoch first, then the tags.
+   *tag epoch*, read after them, is what it was before; `delete_tags` changes the epoch first, then
+   the tags. So who has read a tag's new version reads the new epoch. The other way round:
+       A loads v1, reads the epoch; B commits v2, changes epoch and tag; A reads the tag's new
+       version, and stores v1 under it.
+   The epoch is asked for when the tags are answered, not in the same batch: commands of a batch
+   change places where the server does not know the script and it is sent again.
 3. Who joined a load before its fill was sent may have seen an invalidation during the load. So the
    versions are read again behind the fill, and if they have changed, the value goes only to those
    who came before the loader was called.
@@ -248,13 +253,15 @@ class Versions:
         Raises:
             BackendError: Redis is out of reach.
 
-        Redis: one EVALSHA for the namespace and for each tag.
+        Redis: one EVALSHA for each tag, and when they are answered one for the namespace.
         """
-        asked = [self.keep(ttl), *[self._tag(tag, ttl) for tag in tags]]
-        replies = await gathered(asked)
-        if not replies[0].startswith(captured.era + captured.epoch):
+        # The epoch is asked for once the tags are told. In front of them, or sent beside them:
+        #     A is told the old epoch; B changes epoch and tag, is answered; A is told the new tag.
+        replies = await gathered([self._tag(tag, ttl) for tag in tags])
+        kept = await self.keep(ttl)
+        if not kept.startswith(captured.era + captured.epoch):
             return None
-        known = tuple(zip(tags, replies[1:], strict=True))
+        known = tuple(zip(tags, replies, strict=True))
         return Captured(captured.era, captured.epoch, (*captured.tags, *known))
 
     def _tag(self, tag: str, ttl: int) -> asyncio.Future[Any]:
@@ -312,13 +319,15 @@ class Versions:
 
     def delete(self, tags: Sequence[str]) -> list[Invalidation]:
         """Return what makes entries with these tags worthless: the epoch first, then the tags."""
-        epoch = self._change(self.key, ERA_SIZE + 1, _SIZE)
-        return [epoch, *[self._change(self.tag_key(tag), 1, _SIZE) for tag in tags]]
+        return [self._new_epoch(), *[self._change(self.tag_key(tag), 1, _SIZE) for tag in tags]]
 
     def expire(self, tags: Sequence[str]) -> list[Invalidation]:
         """Return what makes entries with these tags stale."""
-        epoch = self._change(self.key, ERA_SIZE + 1, _SIZE)
-        return [epoch, *[self._change(self.tag_key(tag), ERA_SIZE + 1, _SIZE) for tag in tags]]
+        changed = [self._change(self.tag_key(tag), ERA_SIZE + 1, _SIZE) for tag in tags]
+        return [self._new_epoch(), *changed]
+
+    def _new_epoch(self) -> Invalidation:
+        return self._change(self.key, ERA_SIZE + 1, _SIZE)._replace(leads=True)
 
     def _change(self, key: str, first: int, last: int) -> Invalidation:
         return Invalidation(_REVOKE, (key,), (fresh_version, self._ttl, first, last))

@@ -68,12 +68,16 @@ class Invalidation(NamedTuple):
 
     An argument that is a function is called whenever the script is sent, for bytes that must never
     be sent twice: a version put back by a late replay would bring back what was stored under it.
+
+    Those of one call run in their order, except that one of which the server does not know the
+    script is sent again, behind the others. One that `leads` is sent with its source, and ahead.
     """
 
     script: Script
     keys: tuple[str, ...]
     args: tuple[str | bytes | int | Callable[[], bytes], ...] = ()
     first: First | None = None
+    leads: bool = False
 
     @property
     def subject(self) -> tuple[object, ...]:
@@ -133,7 +137,8 @@ class Journal:
             first = invalidation.first
             kept = invalidation._replace(first=None) if first and first.args else invalidation
             delivery = _Delivery(self, (self._issued(kept), kept), lane, count, first)
-            lane.group([delivery.by_digest()], (delivery,))
+            command = delivery.by_source() if kept.leads else delivery.by_digest()
+            lane.group([command], (delivery,))
 
     def _issued(self, invalidation: Invalidation) -> int:
         self._count += 1

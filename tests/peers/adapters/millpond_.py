@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from millpond import (
     Cache,
+    CachePolicy,
     Client,
     Held,
     Limiter,
     LimitExceeded,
     Locks,
     LockTimeout,
+    NearCache,
     SlidingWindow,
     TokenBucket,
 )
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from millpond.lock.hold import Hold
     from tests.peers.contract import Key, Load
 
-__all__ = ["Bucket", "Caching", "Locking", "Window"]
+__all__ = ["Bucket", "Caching", "Locking", "Near", "Window"]
 
 
 class _Opened:
@@ -52,6 +54,24 @@ class Caching(_Opened):
     async def delete(self, key: Key) -> None:
         """Delete."""
         await self._cache.delete(key)
+
+
+class Near(_Opened):
+    """`get` and `set` of a cache with a near cache."""
+
+    def __init__(self, url: str) -> None:
+        """Make a cache of text."""
+        super().__init__(url)
+        policy = CachePolicy(near=NearCache())
+        self._cache: Cache[str] = Cache(self._client, "near", type=str, ttl=60, policy=policy)
+
+    async def get(self, key: Key) -> str | None:
+        """Read."""
+        return await self._cache.get(key, None)
+
+    async def set(self, key: Key, value: str) -> None:
+        """Store."""
+        await self._cache.set(key, value)
 
 
 class Locking(_Opened):
