@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -93,6 +94,27 @@ async def test_reset_called_after_hits_of_the_same_turn_comes_after_them(client:
     )
     assert (first.allowed, second.allowed, done) == (True, False, True)
     assert await limiter.hit("ann")
+
+
+async def test_hit_in_another_threads_loop_is_refused_and_disturbs_none_that_was_gathered(
+    client: Client,
+) -> None:
+    limiter = Limiter(client, "api", SlidingWindow(5, per=60))
+    gathered = limiter.desk.hit(limiter.key("ann"), "ann", 1)
+    refused: list[BaseException] = []
+
+    def elsewhere() -> None:
+        try:
+            asyncio.run(limiter.enforce("bob"))
+        except Exception as error:  # noqa: BLE001  (which one, is what is asked)
+            refused.append(error)
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()  # in the same turn
+    assert [type(error) for error in refused] == [ConfigError]
+    assert (await gathered).remaining == 4
+    assert (await limiter.hit("bob")).remaining == 4
 
 
 @pytest.mark.parametrize("first", ["hit", "reset", "peek"])

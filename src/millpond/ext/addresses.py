@@ -50,8 +50,8 @@ def client_address(
         raise ConfigError(f"ipv6_prefix must be an int from 16 to 128, not {ipv6_prefix!r}")
 
     def address(request: HTTPConnection) -> str:
-        client = request.client
-        peer = client.host if client is not None else ""
+        client = request.scope.get("client")  # `request.client` would make a named tuple of it
+        peer = client[0] if client else ""
         if trusted_hops:
             given = ",".join(request.headers.getlist("x-forwarded-for")).split(",")
             if len(given) >= trusted_hops:

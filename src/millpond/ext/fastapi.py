@@ -15,7 +15,8 @@ In an application::
 A handler may as well use `users` as the global that it is; the dependency is for tests that want
 to put another object in its place.
 
-Routes are limited by `dependencies=[Depends(limit(per_minute))]`.
+Routes are limited by `dependencies=[Depends(limit(per_minute))]`, a whole application by
+`app.add_middleware(LimitMiddleware, limiter=per_minute)`.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ except ImportError as error:
 from millpond.ext import starlette
 from millpond.ext.addresses import client_address
 from millpond.ext.fastapi_limits import TooManyRequests, describe_limits, limit
+from millpond.ext.fastapi_middleware import LimitMiddleware
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -41,7 +43,15 @@ if TYPE_CHECKING:
 
     from millpond.core.client import Client
 
-__all__ = ["TooManyRequests", "client_address", "describe_limits", "inject", "install", "limit"]
+__all__ = [
+    "LimitMiddleware",
+    "TooManyRequests",
+    "client_address",
+    "describe_limits",
+    "inject",
+    "install",
+    "limit",
+]
 
 T = TypeVar("T")
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from millpond.limit.concurrency import Full
     from millpond.limit.decision import Decision
 
-__all__ = ["TooManyRequests", "describe_limits", "limit"]
+__all__ = ["TooManyRequests", "answer_denial", "describe_limits", "limit"]
 
 _TYPE = "https://iana.org/assignments/http-problem-types#quota-exceeded"
 _TITLE = "Request cannot be satisfied as assigned quota has been exceeded"
@@ -104,8 +104,12 @@ def limit(
             rest = cast("tuple[Any, ...]", who) if isinstance(who, tuple) else (who,)
             who = (request.scope.get("method", "WEBSOCKET"), _path(request), *rest)
         chosen = limiter if isinstance(limiter, Limiter) else await _value(limiter(asked))
-        price = await _value(cost(asked)) if callable(cost) else cost
-        decision = await chosen.hit(who, cost=price)
+        price = check_cost(await _value(cost(asked)) if callable(cost) else cost)
+        # As `chosen.hit` has it, without a coroutine of its own: while the answer is on its way,
+        # each of those that wait is one more that the garbage collector looks through.
+        decision = chosen.near_denial(who, price)
+        if decision is None:
+            decision = await chosen.desk.hit(chosen.key(who), who, price)
         if not decision.allowed:
             raise TooManyRequests(decision, legacy=legacy_headers)
         _tell(response.raw_headers, decision, legacy=legacy_headers)
@@ -155,8 +159,8 @@ def describe_limits(app: FastAPI) -> None:
     `install` does it; call it for an application whose client is opened elsewhere. Handlers that
     the application has for `TooManyRequests` or `LimitExceeded` are left in place.
     """
-    app.exception_handlers.setdefault(TooManyRequests, _answer)
-    app.exception_handlers.setdefault(LimitExceeded, _answer)
+    app.exception_handlers.setdefault(TooManyRequests, answer_denial)
+    app.exception_handlers.setdefault(LimitExceeded, answer_denial)
     if getattr(app.openapi, _MARK, False):
         return
     original = app.openapi
@@ -175,7 +179,8 @@ def describe_limits(app: FastAPI) -> None:
     app.openapi = openapi
 
 
-async def _answer(_: Request, error: Exception) -> Response:
+async def answer_denial(_: Request, error: Exception) -> Response:
+    """Answer 429 with what `TooManyRequests` or `LimitExceeded` carries."""
     denied = cast("Decision | Full", cast("Any", error).decision)
     headers = error.headers if isinstance(error, TooManyRequests) else denied.headers()
     wait = denied.retry_after

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Literal, cast
 from uuid import UUID
 
@@ -29,6 +30,7 @@ __all__ = ["Limiter", "check_cost"]
 _NAMES = frozenset((str, int, UUID))  # types of keys that are equal only if they are one key
 _INSTEAD = ("local", "allow", "deny", "raise")
 _HIGHEST_COST = 10**9
+_WRITTEN = 2048  # texts remembered that had to be looked through for what must be escaped
 
 
 class Limiter:
@@ -76,6 +78,7 @@ class Limiter:
         """
         self._space = Keyspace(client.prefix, namespace)
         self._head = f"{{{self._space.head}"
+        self._written = lru_cache(maxsize=_WRITTEN)(partial(_braced, self._space))
         if on_unavailable not in _INSTEAD:
             raise ConfigError(f"on_unavailable must be one of {_INSTEAD}, not {on_unavailable!r}")
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -118,7 +121,9 @@ class Limiter:
                 "a rate limit's key must not be empty: everybody without one would share a limit; "
                 "where that is meant, write a word such as 'anonymous'"
             )
-        return f"{{{self._space(key)}}}"
+        if type(key) is str and not key.isalnum():  # an address, say: it takes a regex to escape
+            return self._written(key)
+        return _braced(self._space, key)
 
     # -- asking -------------------------------------------------------------------------------
 
@@ -154,8 +159,7 @@ class Limiter:
     def near_denial(self, key: Key, cost: int) -> Decision | None:
         """Answer at once, if a denial of a moment ago answers this hit, too."""
         spot = self._near.get(key) if type(key) in _NAMES or _names(key) else None
-        now = time.monotonic()
-        if spot is None or now >= spot.until or cost < spot.cost:
+        if spot is None or cost < spot.cost or (now := time.monotonic()) >= spot.until:
             return None
         return self.desk.near(spot, cost, now)
 
@@ -330,6 +334,10 @@ class Limiter:
     def __repr__(self) -> str:
         """Show the namespace and the policies."""
         return f"<Limiter {self._space.namespace!r} {', '.join(self.desk.rules.labels)}>"
+
+
+def _braced(space: Keyspace, key: Key) -> str:
+    return f"{{{space(key)}}}"
 
 
 def _names(key: object) -> bool:
