@@ -20,7 +20,7 @@ __all__ = ["NEEDS", "QUICK", "SUBJECTS", "SUMMARY", "run", "work"]
 
 SUMMARY = "a FastAPI endpoint behind a rate limit, against a bare one"
 NEEDS: Final = "endpoint"
-SUBJECTS: tuple[str, ...] = ("bare", "fastapi-redis-sdk", "millpond")
+SUBJECTS: tuple[str, ...] = ("bare", "fastapi-redis-sdk", "millpond", "millpond-middleware")
 QUICK: tuple[str, ...] = SUBJECTS
 
 

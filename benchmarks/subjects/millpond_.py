@@ -25,6 +25,7 @@ __all__ = [
     "MillpondNear",
     "MillpondShop",
     "MillpondStaleShop",
+    "behind_middleware",
     "endpoint",
 ]
 
@@ -157,6 +158,25 @@ def endpoint(url: str) -> Any:
     return app
 
 
+def behind_middleware(url: str) -> Any:
+    """Make an application that is limited as a whole, before FastAPI begins with a request."""
+    from fastapi import FastAPI
+
+    from millpond.ext.fastapi import LimitMiddleware, install
+
+    client = Client.from_url(url, prefix=KEY_PREFIX)
+    limiter = Limiter(client, "web", SlidingWindow(100_000, per=1))
+    app = FastAPI()
+    install(app, client)
+    app.add_middleware(LimitMiddleware, limiter=limiter)
+
+    @app.get("/limited")
+    async def limited() -> dict[str, bool]:
+        return {"ok": True}
+
+    return app
+
+
 def _roles() -> tuple[dict[Role, str], dict[Role, str]]:
     """Name what this version of millpond can do, and what it cannot yet."""
     roles: dict[Role, str] = {
@@ -190,6 +210,13 @@ SUBJECTS = (
         ),
         roles=_ROLES,
         absent=_ABSENT,
+        versions=("millpond", "redis", "hiredis", "msgspec"),
+    ),
+    Subject(
+        name="millpond-middleware",
+        summary="millpond's LimitMiddleware: one limit for a whole application",
+        settings="`app.add_middleware(LimitMiddleware, limiter=limiter)`, as millpond",
+        roles={"endpoint": "behind_middleware"},
         versions=("millpond", "redis", "hiredis", "msgspec"),
     ),
     Subject(

@@ -23,7 +23,7 @@ What must stay true:
    The epoch is asked for when the tags are answered, not in the same batch: commands of a batch
    change places where the server does not know the script and it is sent again.
 3. Who joined a load before its fill was sent may have seen an invalidation during the load. So the
-   versions are read again behind the fill, and if they have changed, the value goes only to those
+   versions are read again beside the fill, and if they have changed, the value goes only to those
    who came before the loader was called.
 4. A version that is gone (evicted, expired, lost in a restart) is never taken for an old one:
    absent is no version, and who makes it anew draws it at random. It costs loads and brings nothing
