@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from benchmarks.words import OURS, REFERENCES, situation
+from benchmarks.words import OURS, REFERENCES, is_ours, situation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,7 +43,7 @@ def losses(run: Run) -> list[str]:
         rivals = [
             one
             for one in run.results
-            if one.subject != OURS
+            if not is_ours(one.subject)
             and one.subject not in REFERENCES
             and one.failure is None
             and _same(one, mine)

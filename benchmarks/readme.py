@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks import page
-from benchmarks.words import OURS, REFERENCES, at_hundred, name, of
+from benchmarks.words import OURS, REFERENCES, at_hundred, is_ours, name, of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -104,7 +104,9 @@ def _rates(runs: Sequence[Run]) -> list[str]:
         if mine is None:
             continue
         rivals = [
-            one for one in results.values() if one.subject not in REFERENCES and one is not mine
+            one
+            for one in results.values()
+            if one.subject not in REFERENCES and not is_ours(one.subject)
         ]
         best = max(rivals, key=_rate, default=None)
         floor = (mine.ratios or {}).get("floor")
@@ -153,10 +155,15 @@ def _web(runs: Sequence[Run]) -> list[str]:
         }
         if OURS not in shares:
             continue
-        rivals = {subject: share for subject, share in shares.items() if subject != OURS}
+        rivals = {subject: share for subject, share in shares.items() if not is_ours(subject)}
         best = max(rivals, key=rivals.__getitem__, default=None)
         theirs = "" if best is None else f"{rivals[best]:.0%}, {name(best)}"
         rows.append(f"| {title} | {shares[OURS]:.0%} | {theirs} |")
+        rows += [
+            f"| {title}, with {subject.removeprefix(f'{OURS}-')} | {share:.0%} | {theirs} |"
+            for subject, share in shares.items()
+            if is_ours(subject) and subject != OURS
+        ]
     if not rows:
         return []
     return [

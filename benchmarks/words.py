@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from benchmarks.results import Result, Run
 
-__all__ = ["OURS", "REFERENCES", "at_hundred", "name", "of", "situation"]
+__all__ = ["OURS", "REFERENCES", "at_hundred", "is_ours", "name", "of", "situation"]
 
 OURS = "millpond"
 REFERENCES = frozenset({"floor", "bare"})
@@ -27,6 +27,11 @@ _NAMES = {
 def name(subject: str) -> str:
     """Name a subject in Markdown."""
     return _NAMES.get(subject, subject)
+
+
+def is_ours(subject: str) -> bool:
+    """Tell whether a subject is millpond, with its defaults or used in another way."""
+    return subject == OURS or subject.startswith(f"{OURS}-")
 
 
 def situation(result: Result) -> str:
