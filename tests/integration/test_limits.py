@@ -156,7 +156,9 @@ async def test_block_denies_everything_until_it_ends_or_is_reset(client: Client)
         assert 29 < decision.retry_after <= 30.001
         with suppress(ReplyError):  # of Redis 7; a key lives to its millisecond's end
             ends = await client.call("PEXPIRETIME", f"{limiter.key('ann')}:block")
-            assert decision.at + decision.retry_after * 1e6 > (ends + 1) * 1000 - 1
+            # From memory it is counted on this process's clock, which runs a little differently.
+            slack = 1 if decision.source == "redis" else 1000
+            assert decision.at + decision.retry_after * 1e6 > (ends + 1) * 1000 - slack
     assert not await limiter.hit_up_to("ann", 1)
     await limiter.block("ann", timedelta(milliseconds=50))
     denied = await limiter.hit("ann")
