@@ -362,14 +362,14 @@ async def test_misuse_is_refused_and_names_the_fix(one: Member[int]) -> None:
         CachePolicy(write_timeout=0.01)
 
 
-async def test_command_that_the_acl_forbids_is_named(
+async def test_command_that_the_acl_forbids_is_named_or_where_to_find_it(
     start_server: Callable[[Server], Server],
 ) -> None:
     server = start_server(Server())
     server.execute("ACL", "SETUSER", "poor", "on", ">p", "~*", "+@all", "-time")
     url = server.tcp_url.replace("redis://", "redis://poor:p@")
     async with Member[int](url) as one:
-        with pytest.raises(ReplyError, match="time"):
+        with pytest.raises(ReplyError, match="NOPERM.*(time|ACL LOG)"):  # Redis 7.0 names none
             async with one.cache.writing(1):
                 pytest.fail("the body ran")
 

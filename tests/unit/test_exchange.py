@@ -207,6 +207,26 @@ def test_missing_permission_names_the_acl_rule(talk: Conversation, said: str, fi
     assert fix in str(error)
 
 
+@pytest.mark.parametrize(
+    ("said", "fix"),
+    [
+        ("The user executing the script can't run this command or subcommand", "ACL LOG"),
+        ("The user executing the script can't access at least one of the keys", "~<prefix>:*"),
+        ("ACL failure in script: User u has no permissions to run the 'del' command", "+del"),
+    ],
+)
+def test_refusal_inside_a_script_is_a_missing_permission_too(
+    talk: Conversation, said: str, fix: str
+) -> None:
+    answer = talk.call("EVALSHA", "12ab", 0)
+    talk.sent()
+    talk.answer(f"-ERR {said} script: 12ab, on @user_script:17.\r\n".encode())
+    error = answer.exception()
+    assert isinstance(error, ReplyError)
+    assert error.code == "NOPERM"
+    assert fix in str(error)
+
+
 @pytest.mark.parametrize("frame", [OK, b"-ERR what\r\n", bulk("v"), b":1\r\n"])
 def test_reply_to_nothing_is_a_protocol_error(talk: Conversation, frame: bytes) -> None:
     answer = talk.call("PING")

@@ -16,6 +16,11 @@ _WRAPPED = re.compile(
     r"-?((?:OOM|READONLY|MISCONF|BUSY|NOREPLICAS|NOPERM|WRONGTYPE) .*)",
     re.DOTALL,
 )
+# From Redis 7.0 on, what a script was refused does not bear the code of refusals; 7.0 does not
+# even name the command.
+_REFUSED = re.compile(
+    r"^ERR (The user executing the script can't .*|ACL failure in script: .*)", re.DOTALL
+)
 _COMMAND = re.compile(r"'([^']+)' command")
 
 
@@ -24,6 +29,9 @@ def refine(reply: ReplyError) -> BackendError:
     wrapped = _WRAPPED.match(str(reply))
     if wrapped is not None:
         reply = ReplyError(wrapped[1])
+    refused = _REFUSED.match(str(reply))
+    if refused is not None:
+        reply = ReplyError(f"NOPERM {refused[1]}")
     code = reply.code
     if code in _UNAVAILABLE:
         return BackendUnavailable(f"Redis cannot serve now: {reply}")
@@ -40,4 +48,4 @@ def _missing_rule(text: str) -> str:
         return f"allow it: ACL SETUSER <user> +{named[1].lower()}"
     if "key" in text:
         return "allow the keys: ACL SETUSER <user> ~<prefix>:*"
-    return "see ACL LOG on the server"
+    return "ACL LOG on the server names what is missing"
