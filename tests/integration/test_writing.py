@@ -369,7 +369,7 @@ async def test_command_that_the_acl_forbids_is_named_or_where_to_find_it(
     server.execute("ACL", "SETUSER", "poor", "on", ">p", "~*", "+@all", "-time")
     url = server.tcp_url.replace("redis://", "redis://poor:p@")
     async with Member[int](url) as one:
-        with pytest.raises(ReplyError, match="NOPERM.*(time|ACL LOG)"):  # Redis 7.0 names none
+        with pytest.raises(ReplyError, match=r"NOPERM.*(time|ACL LOG)"):  # Redis 7.0 names none
             async with one.cache.writing(1):
                 pytest.fail("the body ran")
 
