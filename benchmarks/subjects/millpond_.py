@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import millpond
-from benchmarks.keys import KEY_PREFIX
-from benchmarks.source import Product
+from benchmarks.keys import KEY_PREFIX, KEY_TTL
+from benchmarks.source import Product, sample
 from benchmarks.subjects import Subject
 from millpond import Cache, CachePolicy, Client, Limiter, Locks, SlidingWindow
 
@@ -27,6 +27,8 @@ __all__ = [
     "MillpondStaleShop",
     "behind_middleware",
     "endpoint",
+    "near_page",
+    "page",
 ]
 
 
@@ -177,6 +179,35 @@ def behind_middleware(url: str) -> Any:
     return app
 
 
+def page(url: str) -> Any:
+    """Make an application with a cached page, as the how-to on responses has it."""
+    return _page(url, "page", CachePolicy())
+
+
+def near_page(url: str) -> Any:
+    """Make the same with copies of pages in the process's memory."""
+    return _page(url, "page-near", CachePolicy(near=millpond.NearCache()))
+
+
+def _page(url: str, namespace: str, policy: CachePolicy) -> Any:
+    from fastapi import FastAPI
+
+    from millpond.ext.fastapi import ResponseCache, ResponseCacheMiddleware, install
+
+    client = Client.from_url(url, prefix=KEY_PREFIX)
+    pages = ResponseCache(client, namespace, ttl=KEY_TTL, policy=policy)
+    app = FastAPI()
+    install(app, client)
+    app.add_middleware(ResponseCacheMiddleware, cache=pages, paths=["/products/{product_id}"])
+
+    @app.get("/products/{product_id}")
+    async def product(product_id: int) -> dict[str, Any]:
+        made = sample(product_id)
+        return {"id": made.id, "name": made.name, "price_cents": made.price_cents}
+
+    return app
+
+
 def _roles() -> tuple[dict[Role, str], dict[Role, str]]:
     """Name what this version of millpond can do, and what it cannot yet."""
     roles: dict[Role, str] = {
@@ -185,8 +216,9 @@ def _roles() -> tuple[dict[Role, str], dict[Role, str]]:
         "lock": "MillpondLocks",
         "limiter": "MillpondLimiter",
         "endpoint": "endpoint",
+        "page": "page",
     }
-    absent: dict[Role, str] = {"page": "this version of millpond has no cache of HTTP responses"}
+    absent: dict[Role, str] = {}
     if hasattr(millpond, "NearCache"):
         roles["near"] = "MillpondNear"
     else:
@@ -217,6 +249,13 @@ SUBJECTS = (
         summary="millpond's LimitMiddleware: one limit for a whole application",
         settings="`app.add_middleware(LimitMiddleware, limiter=limiter)`, as millpond",
         roles={"endpoint": "behind_middleware"},
+        versions=("millpond", "redis", "hiredis", "msgspec"),
+    ),
+    Subject(
+        name="millpond-near",
+        summary="millpond with pages in the process's memory as well",
+        settings="as millpond, with CachePolicy(near=NearCache())",
+        roles={"page": "near_page"},
         versions=("millpond", "redis", "hiredis", "msgspec"),
     ),
     Subject(

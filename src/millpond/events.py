@@ -33,6 +33,7 @@ __all__ = [
     "MarkRemoved",
     "RefreshFailed",
     "ReleaseUnconfirmed",
+    "ResponseNotKept",
     "ResultUnconfirmed",
     "ServerLimited",
     "WireDown",
@@ -116,6 +117,16 @@ class FillRefused(Event, frozen=True, kw_only=True):
     reason: str  # "revoked": deleted, replaced, evicted or expired; "unavailable": unknown;
     # "overlapped": others wrote beside a `writing()`, or may have; "invalidated": a tag was
     # deleted, or the namespace cleared, while it was loaded
+
+
+class ResponseNotKept(Event, frozen=True, kw_only=True):
+    """A response that a `ResponseCache` was asked for went to who asked for it, and to nobody else.
+
+    For a while nobody waits for others there, and it is said again then.
+    """
+
+    key: str
+    reason: str  # in words: what about it is not to be kept, and what would help
 
 
 class DeleteUnconfirmed(Event, frozen=True, kw_only=True):

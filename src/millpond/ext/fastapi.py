@@ -16,7 +16,8 @@ A handler may as well use `users` as the global that it is; the dependency is fo
 to put another object in its place.
 
 Routes are limited by `dependencies=[Depends(limit(per_minute))]`, a whole application by
-`app.add_middleware(LimitMiddleware, limiter=per_minute)`.
+`app.add_middleware(LimitMiddleware, limiter=per_minute)`. Whole responses are kept by
+`app.add_middleware(ResponseCacheMiddleware, cache=pages, paths=[...])`, see `millpond.ext.asgi`.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ except ImportError as error:
 
 from millpond.ext import starlette
 from millpond.ext.addresses import client_address
+from millpond.ext.asgi import ResponseCache, ResponseCacheMiddleware, tag_response
 from millpond.ext.fastapi_limits import TooManyRequests, describe_limits, limit
 from millpond.ext.fastapi_middleware import LimitMiddleware
 
@@ -45,12 +47,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LimitMiddleware",
+    "ResponseCache",
+    "ResponseCacheMiddleware",
     "TooManyRequests",
     "client_address",
     "describe_limits",
     "inject",
     "install",
     "limit",
+    "tag_response",
 ]
 
 T = TypeVar("T")

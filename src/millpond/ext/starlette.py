@@ -1,6 +1,7 @@
 """Starlette: a client that is open for as long as the application runs.
 
-FastAPI is a Starlette application too; `millpond.ext.fastapi` exports the same `install`.
+FastAPI is a Starlette application too; `millpond.ext.fastapi` exports the same `install`. Whole
+responses are kept by `ResponseCacheMiddleware`, see `millpond.ext.asgi`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 from millpond.errors import ConfigError
+from millpond.ext.asgi import ResponseCache, ResponseCacheMiddleware, tag_response
 
 try:
     from starlette.applications import Starlette
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
     from millpond.core.client import Client
 
-__all__ = ["install"]
+__all__ = ["ResponseCache", "ResponseCacheMiddleware", "install", "tag_response"]
 
 
 def install(app: Starlette, client: Client) -> None:
