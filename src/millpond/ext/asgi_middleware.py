@@ -14,14 +14,14 @@ from millpond.cache.context import mode_of, scopes
 from millpond.errors import ConfigError, RemoteLoadError
 from millpond.ext.asgi_cache import ResponseCache
 from millpond.ext.asgi_page import send_page
-from millpond.ext.asgi_run import TAGS, Failed, Run
+from millpond.ext.asgi_run import TAGS, PageRun, ServerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from millpond.core.keys import Key
-    from millpond.ext.asgi_cache import Asked
-    from millpond.ext.asgi_page import ASGIApp, Page, Receive, Scope, Send
+    from millpond.ext.asgi_keys import Asked
+    from millpond.ext.asgi_page import ASGIApp, Receive, Scope, Send
 
 __all__ = ["ResponseCacheMiddleware", "tag_response"]
 
@@ -35,8 +35,8 @@ class ResponseCacheMiddleware:
     Kept are responses of 200 with a whole body, of the paths named; not those that set a cookie or
     say `Cache-Control: private`, `no-store` or `no-cache`, nor those that `Vary` by what the cache
     does not tell apart. Without paths, only those that say `s-maxage`, or `public` and `max-age`.
-    Requests with `Cookie` or `Authorization` go past it, unless the cache's `vary` or `ignore` names
-    that header. A hit has an `Age` and an `ETag`, and `If-None-Match` is answered with 304.
+    Requests with `Cookie` or `Authorization` go past it, unless `ResponseCache(vary=...)` or
+    `ignore` names that header. A hit has an `Age` and an `ETag`, and answers `If-None-Match`.
 
     While Redis is out of reach, the application answers. What it raises is raised, to all in this
     process who waited for that run; in other processes they run it for themselves. Client and
@@ -85,7 +85,7 @@ class ResponseCacheMiddleware:
                 cache = self._cache
                 if not isinstance(cache, ResponseCache):
                     cache = cache(scope)
-                asked = None if cache is None else cache.asked(scope)
+                asked = None if cache is None else cache.keys.asked(scope)
                 if cache is not None and asked is not None:
                     await self._answer(cache, asked, scope, receive, send)
                     return
@@ -108,12 +108,12 @@ class ResponseCacheMiddleware:
         if cache.passing and cache.passes(asked.key, asyncio.get_running_loop().time()):
             await self._alone(cache, scope, receive, send)
             return
-        run = Run(self._app, cache, asked, scope, must_ask=self._must_ask)
+        run = PageRun(self._app, cache, asked, scope, must_ask=self._must_ask)
         try:
             page = await pages.get_or_set(
                 asked.key, run.load, tags=asked.tags, mode="refresh" if asked.reload else None
             )
-        except Failed as failed:
+        except ServerError as failed:
             page = failed.page
         except RemoteLoadError:
             page = None
@@ -136,7 +136,7 @@ class ResponseCacheMiddleware:
         self, cache: ResponseCache, scope: Scope, receive: Receive, send: Send
     ) -> None:
         """Run the application for this request and nobody else."""
-        await self._app(cache.seen(scope, alone=True), receive, send)
+        await self._app(cache.keys.seen(scope, alone=True), receive, send)
 
 
 def tag_response(request: Any, *tags: Key) -> None:

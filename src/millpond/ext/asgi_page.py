@@ -26,6 +26,7 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _OK = 200
+_NO_CONTENT = 204
 _NOT_MODIFIED = 304
 # Of one connection (RFC 9110, 7.6.1), or told anew with every hit.
 _NOT_KEPT = frozenset(
@@ -78,7 +79,7 @@ def made(status: int, headers: Iterable[Sequence[bytes]], body: bytes, age: int)
     """
     kept = [(name.lower(), value) for name, value in headers if name.lower() not in _NOT_KEPT]
     names = {name for name, _ in kept}
-    if b"content-length" not in names:
+    if b"content-length" not in names and status != _NO_CONTENT:
         kept.append((b"content-length", b"%d" % len(body)))
     if b"etag" not in names:
         digest = blake2b(body, digest_size=16)

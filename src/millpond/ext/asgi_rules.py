@@ -21,7 +21,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
         ttl: Seconds that it is kept at most, and if it does not say how long.
         shortest: Seconds; what may be kept no longer than this is not kept.
         statuses: Those that are kept.
-        keyed: Request headers that the key tells apart, or that the application does not see.
+        told_apart: Request headers that `Vary` may name.
         max_body: Bytes.
         stale: Whether what is kept may be served when it is no longer fresh.
     """
@@ -29,7 +29,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     ttl: float
     shortest: float
     statuses: frozenset[int]
-    keyed: frozenset[bytes]
+    told_apart: frozenset[bytes]
     max_body: int
     stale: bool
 
@@ -72,11 +72,11 @@ def rule(
     said = _directives(told.get(b"cache-control", b""))
     age = _seconds(told.get(b"age"), 0)
     size = _seconds(told.get(b"content-length"), -1)
-    private = _private(told, said, terms.keyed)
-    if not private and size > terms.max_body:
-        private = f"its body of {size} bytes is more than max_body={terms.max_body}"
-    if private:
-        return Ruling(0, age, private)
+    own = _own(told, said, terms.told_apart)
+    if not own and size > terms.max_body:
+        own = f"its body of {size} bytes is more than max_body={terms.max_body}"
+    if own:
+        return Ruling(0, age, own)
     if status not in terms.statuses:
         failed = status >= _SERVER_ERROR
         return Ruling(0, age, f"its status is {status}", shared=failed, size=size)
@@ -84,8 +84,8 @@ def rule(
     return Ruling(ttl, age, reason, size=size)
 
 
-def _private(
-    told: dict[bytes, bytes], said: dict[bytes, bytes], keyed: Collection[bytes]
+def _own(
+    told: dict[bytes, bytes], said: dict[bytes, bytes], told_apart: Collection[bytes]
 ) -> str:
     """Say why a response is for nobody but who asked, if it is."""
     if b"set-cookie" in told:
@@ -99,7 +99,7 @@ def _private(
         varies = name.strip()
         if varies == b"*":
             return "it varies with everything (Vary: *)"
-        if varies and varies not in keyed:
+        if varies and varies not in told_apart:
             header = varies.decode("latin-1")
             return f"it varies with {header}, which is not in the key: vary=[{header!r}]"
     return ""

@@ -3,29 +3,27 @@
 The run is a task of its own: those who wait for the page must not lose it with the client who
 happened to come first. What must stay true:
 
-1. *A response that may not be kept reaches nobody but who asked for it.* What the load gives to the
-   cache is a whole page, or None, which says that there is none to be shared. The messages of such a
-   response stay in this object, and only the request that it was made for has that.
+1. *A response that may not be kept reaches nobody but who asked for it.* What the load gives to
+   the cache is a whole page, or None, which says that there is none to be shared. The messages of
+   such a response stay in this object, and only the request that it was made for has that.
 2. *Nobody waits for what cannot be shared.* It is decided with the head of the response, mostly:
-   then the load ends, with None, and all who waited for it, in any process, run the application for
-   themselves, at once and beside each other. None is stored for `pass_ttl`, so that those who come
-   later do not wait at all. Without Redis nothing is stored, and each would begin a load, one after
-   another:
+   then the load ends, with None, and all who waited for it, in any process, run the application
+   for themselves, at once and beside each other. None is stored for `pass_ttl`, so that those who
+   come later do not wait at all. Without Redis nothing is stored, and each would begin a load:
        A runs, and its response is private; B and C came meanwhile, and start over; B runs, and C
        waits for B.
    So a process remembers it by itself, too, and the load of who starts over ends before it runs.
-3. *Nothing is held without bounds*: a body that grows past `max_body`, or is not complete a second
-   after it began, is let pass: what was held is sent, and the rest as it comes.
-4. *A run that nobody can be given ends.* Once let pass, the application waits in its `send` for the
-   request that it runs for. Should that be gone, cancelled or answered by a stale page, the run is
-   cancelled.
+3. *Nothing is held without bounds*: a body that grows past `max_body`, or still comes a second
+   after its head, is let pass: what was held is sent, and the rest as it comes.
+4. *A run that nobody can be given ends.* Once let pass, the application waits in its `send` for
+   the request that it runs for. Should that be gone, the run is cancelled.
        A runs; A is cancelled; the response turns out to be private.
        A's page is stale, is served, and refreshed by a run for nobody; it sets a cookie this time.
    A run whose page can be kept goes on without A, and so do its background tasks.
-5. An error of the server is not kept; as a failing loader's exception it ends the load. In this
-   process those who waited are given the same response, if nothing says that it is private.
+5. An error of the server is not kept; as a failing loader's exception does, it ends the load. In
+   this process those who waited are given the same response, if nothing says that it is private.
 
-The application sees a request without a body, and a client that is there until the page is complete.
+The application sees a request without a body, and a client who stays until the page is complete.
 """
 
 from __future__ import annotations
@@ -33,18 +31,19 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from millpond.cache.loaded import Loaded
-from millpond.ext.asgi_page import made
-from millpond.ext.asgi_rules import Ruling, rule
 from millpond.events import ResponseNotKept
+from millpond.ext.asgi_page import Page, made
+from millpond.ext.asgi_rules import Ruling, rule
 
 if TYPE_CHECKING:
-    from millpond.ext.asgi_cache import Asked, ResponseCache
-    from millpond.ext.asgi_page import ASGIApp, Message, Page, Receive, Scope, Send
+    from millpond.ext.asgi_cache import ResponseCache
+    from millpond.ext.asgi_keys import Asked
+    from millpond.ext.asgi_page import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["TAGS", "Failed", "Run"]
+__all__ = ["TAGS", "ServerError", "PageRun"]
 
 TAGS = "millpond.tags"
 """Where a scope has the list of tags that the application names."""
@@ -52,7 +51,7 @@ TAGS = "millpond.tags"
 _PATIENCE = 1.0  # seconds that a body may take from its head to its end
 
 
-class Failed(Exception):
+class ServerError(Exception):
     """The application answered with an error of the server.
 
     Attributes:
@@ -65,7 +64,7 @@ class Failed(Exception):
         self.page = page
 
 
-class Run:
+class PageRun:
     """What one request may make of a miss; most are made and never run.
 
     Attributes:
@@ -123,7 +122,7 @@ class Run:
         """Run the application, and give its page to all, or to none.
 
         Raises:
-            Failed: It answered with an error.
+            ServerError: It answered with an error.
             Exception: It raised.
         """
         cache, key = self._cache, self._asked.key
@@ -140,7 +139,7 @@ class Run:
         self._size = 0
         self._patience = math.inf
         self._begun = self._over = False
-        self._scope = {**cache.seen(self._scope, alone=False), TAGS: list[object]()}
+        self._scope = {**cache.keys.seen(self._scope, alone=False), TAGS: list[Any]()}
         name = f"millpond page {cache.pages.key(key)}"
         self._task = cache.client.supervisor.start(self._drive(), name=name)
         try:
@@ -212,7 +211,7 @@ class Run:
                 self._pass("it has trailers")
         elif kind == "http.response.body":
             self._add(message.get("body", b""), more=message.get("more_body", False))
-        else:
+        elif kind != "http.response.debug":  # of test clients; it says nothing about the response
             self._pass(f"it is sent by {kind}")
 
     def _add(self, body: bytes, *, more: bool) -> None:
@@ -239,10 +238,11 @@ class Run:
         if self._decided.done():
             return
         if ruling.shared:
-            self._decided.set_exception(Failed(page))
+            self._decided.set_exception(ServerError(page))
         else:
             tags = tuple(self._scope[TAGS])
-            self._decided.set_result(Loaded(page, ttl=ruling.ttl, tags=tags))
+            loaded: Loaded[Page | None] = Loaded(page, ttl=ruling.ttl, tags=tags)
+            self._decided.set_result(loaded)
 
     def _pass(self, reason: str) -> None:
         """Give nothing to anybody but who asked."""
@@ -251,7 +251,7 @@ class Run:
         cache.client.emit(ResponseNotKept(key=cache.pages.key(key), reason=reason))
         if not self._decided.done():
             if self._ruling.shared or self._failed():
-                self._decided.set_exception(Failed(None))
+                self._decided.set_exception(ServerError(None))
             else:
                 cache.let_pass(key, asyncio.get_running_loop().time())
                 self._decided.set_result(Loaded(None, ttl=cache.pass_ttl))
