@@ -16,7 +16,13 @@ __all__ = ["NEEDS", "QUICK", "SUBJECTS", "SUMMARY", "run", "work"]
 
 SUMMARY = "a whole HTTP response from the cache, against the bare handler"
 NEEDS: Final = "page"
-SUBJECTS: tuple[str, ...] = ("bare", "fastapi-redis-sdk", "fastapi-cache2", "millpond", "millpond-near")
+SUBJECTS: tuple[str, ...] = (
+    "bare",
+    "fastapi-redis-sdk",
+    "fastapi-cache2",
+    "millpond",
+    "millpond-near",
+)
 QUICK: tuple[str, ...] = ("bare", "fastapi-redis-sdk", "millpond")
 
 

@@ -41,7 +41,8 @@ class Shop:
     def __init__(self, client: Client, *, paths: list[str] | None = None, **options: Any) -> None:
         self.app = FastAPI()
         install(self.app, client)
-        self.pages = ResponseCache(client, "page", **{"ttl": 60, **options})
+        options = {"ttl": 60, **options}
+        self.pages = ResponseCache(client, "page", **options)
         self.app.add_middleware(
             ResponseCacheMiddleware, cache=self.pages, paths=paths or ["/{path:path}"]
         )
@@ -270,7 +271,10 @@ async def test_response_that_varies_by_what_is_not_in_the_key_is_not_kept_and_sa
 
 
 async def test_tags_of_the_cache_and_of_the_handler(own_client: Client) -> None:
-    shop = Shop(own_client, tags=lambda scope: [("path", scope["path"])])
+    def of_path(scope: Any) -> list[Any]:
+        return [("path", scope["path"])]
+
+    shop = Shop(own_client, tags=of_path)
 
     @shop.app.get("/author/{author_id}")
     async def author(request: Request, author_id: int) -> int:
@@ -581,8 +585,9 @@ async def test_websocket_passes_untouched(own_client: Client) -> None:
 def test_options_that_cannot_be_are_refused(
     own_client: Client, options: dict[str, Any], match: str
 ) -> None:
+    options = {"ttl": 60, **options}
     with pytest.raises(ConfigError, match=match):
-        ResponseCache(own_client, "page", **{"ttl": 60, **options})
+        ResponseCache(own_client, "page", **options)
 
 
 @pytest.mark.parametrize(
@@ -600,9 +605,9 @@ def test_middleware_refuses_what_cannot_be(
 ) -> None:
     async def inner(*_: object) -> None: ...
 
-    cache = ResponseCache(own_client, "page", ttl=60)
+    options = {"cache": ResponseCache(own_client, "page", ttl=60), **options}
     with pytest.raises(ConfigError, match=match):
-        ResponseCacheMiddleware(inner, **{"cache": cache, **options})
+        ResponseCacheMiddleware(inner, **options)
 
 
 @pytest.mark.parametrize(

@@ -145,6 +145,21 @@ async def test_private_run_of_a_client_who_was_cancelled_is_cancelled(url: str) 
     assert first.status == 0
 
 
+async def test_private_run_whose_client_is_cancelled_before_he_is_given_it_is_cancelled(
+    server: Server,
+) -> None:
+    site = Site(PRIVATE, held=True)
+    async with Proxy(server.port) as proxy, Branch(proxy.url, site) as branch:
+        visit = branch.ask()
+        await site.run()
+        proxy.to_client.hold()  # what the fill is answered
+        site.release()
+        await until(branch.reasons)
+        visit.task.cancel()
+        await until(lambda: site.cancelled == 1)
+        proxy.to_client.behave()
+
+
 async def test_response_that_is_let_pass_reaches_its_client_as_it_comes(url: str) -> None:
     site = Site((b"content-type", b"text/event-stream"))
     more, heard = asyncio.Event(), asyncio.Event()
