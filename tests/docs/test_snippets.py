@@ -17,6 +17,7 @@ import pytest
 
 import millpond
 from millpond.testing import override
+from tests.support.site import Visit
 from tests.support.web import serving
 
 if TYPE_CHECKING:
@@ -266,6 +267,37 @@ async def test_headers_of_the_page(snippet: Callable[[str], Any], url: str) -> N
                 assert 0 <= int(answer.headers["age"]) < 20
                 kept = int(answer.headers["cache-control"].removeprefix("max-age="))
                 assert 59 <= kept < 80
+
+
+async def test_pages_of_the_shop_are_kept_and_deleted(
+    snippet: Callable[[str], Any], url: str
+) -> None:
+    module = snippet("response_cache")
+    shop = {"Host": "shop.example"}
+    with override(module.client, url):
+        async with serving(module.app) as http:
+            for path in ("/products/42", "/products?page=1"):
+                for _ in range(2):
+                    answer = await http.get(path, headers=shop)
+                assert "age" in answer.headers
+            assert (await http.put("/products/42?price=600", headers=shop)).status_code == 200
+            answer = await http.get("/products/42", headers=shop)
+            assert answer.json() == {"id": 42, "price": 600}
+            assert "age" not in (await http.get("/products?page=1", headers=shop)).headers
+            assert "age" not in (await http.get("/products/42")).headers
+
+
+async def test_pages_of_an_application_that_asks_for_it_are_kept(
+    snippet: Callable[[str], Any], url: str
+) -> None:
+    module = snippet("response_cache_asgi")
+    language = (b"accept-language", b"de")
+    with override(module.client, url):
+        async with module.client:
+            for _ in range(2):
+                visit = await Visit(module.app, "/", language, (b"cookie", b"a=b"))
+                assert visit.body == b"de"
+    assert module.pages.statistics().hits == 1
 
 
 # -- the pages -------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import msgspec
 import pytest
@@ -165,10 +166,9 @@ def test_no_content_has_no_length() -> None:
 
 
 async def test_a_clock_that_is_behind_makes_no_negative_age() -> None:
-    sent: list[dict[str, object]] = []
+    sent: list[Any] = []
 
-    async def send(message: object) -> None:
-        assert isinstance(message, dict)
+    async def send(message: Any) -> None:
         sent.append(message)
 
     await send_page(Page(200, (), b"", time.time() + 50), {}, send)
