@@ -84,9 +84,7 @@ def rule(
     return Ruling(ttl, age, reason, size=size)
 
 
-def _own(
-    told: dict[bytes, bytes], said: dict[bytes, bytes], told_apart: Collection[bytes]
-) -> str:
+def _own(told: dict[bytes, bytes], said: dict[bytes, bytes], told_apart: Collection[bytes]) -> str:
     """Say why a response is for nobody but who asked, if it is."""
     if b"set-cookie" in told:
         return "it sets a cookie"
