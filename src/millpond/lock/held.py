@@ -22,7 +22,7 @@ from millpond.errors import ConfigError, LockError, LockLost
 from millpond.events import LockFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Coroutine, Sequence
     from datetime import timedelta
 
     from millpond.lock.line import Line
@@ -42,12 +42,12 @@ class Grip:
     """
 
     __slots__ = (
+        "_gone",
         "_held",
         "_line",
         "_owner",
         "_since",
         "_store",
-        "_surrendered",
         "_ticket",
         "fence",
         "key",
@@ -69,7 +69,7 @@ class Grip:
         self._line = line
         self._ticket = ticket
         self._since = won.sent
-        self._surrendered = False
+        self._gone = False
         self._held: Held | None = None
         kind = line.kind
         self._owner = (kind.group, task)
@@ -85,6 +85,7 @@ class Grip:
             limit=limit,
             trust=kind.trust,
             loop=line.loop,
+            shared=store.timer(line.loop, ticket.ms),
         )
 
     def begin(self, limit: float) -> None:
@@ -120,23 +121,33 @@ class Grip:
         Returns:
             Whether it was still ours: None, if Redis did not say.
         """
+        if not self._finished():
+            return None
+        confirm: asyncio.Future[bool | None] = self._line.loop.create_future()
+        self._line.hand_on(self._ticket, confirm)
+        return confirm
+
+    def release(self) -> Coroutine[Any, Any, bool | None] | None:
+        """Do as `let_go`, once it is awaited, which is to be now; cheaper where nobody is next."""
+        return self._line.leave(self._ticket) if self._finished() else None
+
+    def _finished(self) -> bool:
+        """Renew no more; tells whether the token is still to be given up."""
         late = "" if self.lease.ended else self.lease.release()
         if late:  # the clock says so before any timer did
             self._report(late)
             if self._held is not None:
                 self._held.lose(self, late)
         self._held = None  # each knew the other: let go by hand, they need no garbage collection
-        return self._surrender()
+        return self._surrendered()
 
-    def _surrender(self) -> asyncio.Future[bool | None] | None:
-        if self._surrendered:
-            return None
-        self._surrendered = True
+    def _surrendered(self) -> bool:
+        if self._gone:
+            return False
+        self._gone = True
         self._store.held -= 1
         self._store.owners.discard(self._owner)
-        confirm: asyncio.Future[bool | None] = self._line.loop.create_future()
-        self._line.hand_on(self._ticket.token, self._ticket.ms, confirm)
-        return confirm
+        return True
 
     def gone(self) -> None:
         """Take note that the release found it gone."""
@@ -150,7 +161,8 @@ class Grip:
         self._report(reason)
         if reason != "max_hold":
             # Others need not wait for what the block does yet. By the token, this harms nobody.
-            self._surrender()
+            if self._surrendered():
+                self._line.hand_on(self._ticket)
         if self._held is not None:
             self._held.lose(self, reason)
 
@@ -321,12 +333,23 @@ class Held:
         """
         if self._released:
             return
-        pending = [grip.let_go() for grip in self._grips]
+        grips = self._grips
+        if len(grips) == 1:
+            leaving = grips[0].release()
+            self._released = True
+            if leaving is not None:
+                self._note(grips[0], await leaving)
+            return
+        pending = [grip.let_go() for grip in grips]
         self._released = True
-        for grip, confirm in zip(self._grips, pending, strict=True):
-            if confirm is not None and await confirm is False and not _over(grip):
-                grip.gone()
-                self.lose(grip, "gone")
+        for grip, confirm in zip(grips, pending, strict=True):
+            self._note(grip, None if confirm is None else await confirm)
+
+    def _note(self, grip: Grip, confirmed: bool | None) -> None:
+        """Take note of an answer to a release: whether it was still ours."""
+        if confirmed is False and not _over(grip):
+            grip.gone()
+            self.lose(grip, "gone")
 
     def resolve(self, error: BaseException | None) -> bool:
         """Take our cancellation back.

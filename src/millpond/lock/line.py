@@ -63,6 +63,7 @@ _GRACE = 2.0  # seconds without an answer after which a wait is given up
 _RETRY = 0.03  # seconds between tries while there is no connection
 _GHOST = 600.0  # seconds for which a place in a fair line that may still be ours is given back
 _ASK_AGAIN = -math.inf  # in place of a time: the answer took longer than the lease
+_UNREACHED = (BackendError, ClosedError, ConfigError, NoQuorum)
 _NOBODY = "-"  # in place of a token, where only a mark is given up
 
 
@@ -111,7 +112,6 @@ class Line:
             BackendError: Redis is out of reach, or refuses.
         """
         yielded = False
-        bell = Bell(self._store.client, self.kind)
         try:
             if not first:
                 outcome = await self._stand(ticket)
@@ -121,12 +121,10 @@ class Line:
                         return outcome
                 else:
                     yielded = outcome
-            won = await self._contend(ticket, bell, at_once=at_once, yielded=yielded)
+            won = await self._contend(ticket, at_once=at_once, yielded=yielded)
         except BaseException:
             self._leave(ticket)
             raise
-        finally:
-            bell.close()
         if self.kind.shared:
             self._promote(yielded=False)  # there may be more for the next
         return won
@@ -151,7 +149,7 @@ class Line:
             if self.kind.queues:
                 self._forget(ticket.token, unmark=False)
         elif ticket.asked or (future is not None and isinstance(future.result(), Won)):
-            self.hand_on(ticket.token, ticket.ms)
+            self.hand_on(ticket)
             if self.kind.shared:
                 self._promote(yielded=False)
         else:
@@ -159,32 +157,38 @@ class Line:
 
     # -- contending ---------------------------------------------------------------------------
 
-    async def _contend(self, ticket: Ticket, bell: Bell, *, at_once: bool, yielded: bool) -> Won:
+    async def _contend(self, ticket: Ticket, *, at_once: bool, yielded: bool) -> Won:
         until: float | None = None  # when a refusal is over by itself
-        while True:
-            try:
-                if yielded:
-                    yielded = False
-                    await self._let_through()
-                elif until is not None:
-                    await bell.wait(until)
-                won = _ASK_AGAIN
-                while won is _ASK_AGAIN:
-                    sent = time.monotonic()
-                    reply = await self._send(ticket, waits=not at_once)
-                    won = self._heard(ticket, reply, sent)
-            except (BackendUnavailable, BackendTimeout, NoQuorum):
-                if not ticket.began or self._failing_for() > _GRACE:
-                    raise
-                await asyncio.sleep(random.uniform(_RETRY / 2, _RETRY))  # noqa: S311
-                continue
-            if isinstance(won, Won):
-                return won
-            if at_once:
-                raise LockTimeout(self.kind.key, 0.0)
-            if until is None:
-                self._store.waits += ticket.future is None
-            until = won
+        bell: Bell | None = None
+        try:
+            while True:
+                try:
+                    if yielded:
+                        yielded = False
+                        await self._let_through()
+                    elif until is not None:
+                        bell = bell or Bell(self._store.client, self.kind)
+                        await bell.wait(until)
+                    won = _ASK_AGAIN
+                    while won is _ASK_AGAIN:
+                        sent = time.monotonic()
+                        reply = await self._send(ticket, waits=not at_once)
+                        won = self._heard(ticket, reply, sent)
+                except (BackendUnavailable, BackendTimeout, NoQuorum):
+                    if not ticket.began or self._failing_for() > _GRACE:
+                        raise
+                    await asyncio.sleep(random.uniform(_RETRY / 2, _RETRY))  # noqa: S311
+                    continue
+                if isinstance(won, Won):
+                    return won
+                if at_once:
+                    raise LockTimeout(self.kind.key, 0.0)
+                if until is None:
+                    self._store.waits += ticket.future is None
+                until = won
+        finally:
+            if bell is not None:
+                bell.close()
 
     def _send(self, ticket: Ticket, *, waits: bool) -> asyncio.Future[int]:
         """Ask Redis for the lock."""
@@ -224,14 +228,33 @@ class Line:
 
     # -- giving up ----------------------------------------------------------------------------
 
-    def hand_on(
-        self, token: str, ms: int, confirm: asyncio.Future[bool | None] | None = None
-    ) -> None:
+    async def leave(self, ticket: Ticket) -> bool | None:
+        """Give up a token as `hand_on` does, and wait for the answer.
+
+        Returns:
+            Whether it was still ours: None, if Redis did not say.
+        """
+        if self.kind.shared or self._queue:
+            confirm: asyncio.Future[bool | None] = self.loop.create_future()
+            self.hand_on(ticket, confirm)
+            return await confirm
+        self._close()
+        try:
+            return await self._release(ticket.token, unmark=True) >= 1
+        except asyncio.CancelledError:
+            # The answer is lost to us. By the token it may be given up twice, and then somebody
+            # hears whether it was.
+            self.hand_on(ticket)
+            raise
+        except _UNREACHED as error:
+            self._store.unconfirmed(self.kind, ticket, error)
+            return None
+
+    def hand_on(self, ticket: Ticket, confirm: asyncio.Future[bool | None] | None = None) -> None:
         """Give up a token, to the next in line or to everybody; the command is queued now.
 
         Args:
-            token: Given up if Redis has it, and otherwise without effect.
-            ms: Its lease.
+            ticket: Whose token is given up if Redis has it, and otherwise without effect.
             confirm: Told whether it was still ours; None: Redis did not say.
         """
         following = None if self.kind.shared else self._following()
@@ -241,18 +264,17 @@ class Line:
             if following is None:
                 if not self.kind.shared:
                     self._close()
-                future = self._release(token, unmark=not self.kind.shared)
+                future = self._release(ticket.token, unmark=not self.kind.shared)
             else:
                 over = sent - self._began > _TURN
-                future = self.kind.pass_on(token, following.token, following.ms, over=over)
+                future = self.kind.pass_on(ticket.token, following.token, following.ms, over=over)
                 following.asked = passed = future is not None
-                future = future or self._release(token, unmark=False)
-        except (BackendError, ClosedError, ConfigError, NoQuorum) as error:
+                future = future or self._release(ticket.token, unmark=False)
+        except _UNREACHED as error:
             future = self.loop.create_future()
             future.set_exception(error)
-        future.add_done_callback(
-            partial(self._handed, Gift(token, ms, following, passed, sent), confirm)
-        )
+        gift = Gift(ticket, following, passed, sent)
+        future.add_done_callback(partial(self._handed, gift, confirm))
 
     def _release(self, token: str, *, unmark: bool) -> asyncio.Future[int]:
         contender = self._store.contender if unmark and self._marked else ""
@@ -271,7 +293,7 @@ class Line:
         following = gift.to
         if reply is None:
             self._failing_for()
-            self._store.unconfirmed(self.kind, gift.token, gift.ms, error)
+            self._store.unconfirmed(self.kind, gift.ticket, error)
         else:
             self._failing = None
         if confirm is not None and not confirm.done():
@@ -281,7 +303,7 @@ class Line:
         following.asked = self.kind.queues or (gift.passed and reply is None)
         if gift.passed and reply is not None and reply > 0:
             if following.gone:
-                self.hand_on(following.token, following.ms)
+                self.hand_on(following)
             else:
                 self._tell(following, Won(reply, gift.sent))
             return
@@ -290,7 +312,7 @@ class Line:
             self._tell(following, yielded)
             return
         if following.asked:
-            self._store.unconfirmed(self.kind, following.token, following.ms, error)
+            self._store.unconfirmed(self.kind, following, error)
         self._promote(yielded=yielded)
 
     def _promote(self, *, yielded: bool) -> None:

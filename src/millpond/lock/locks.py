@@ -82,7 +82,7 @@ class Locks:
             for number, each in enumerate(clients, start=1)
         ]
         self._key = Keyspace(self._client.prefix, namespace).__call__
-        self._store = LockStore(clients)
+        self._store = LockStore(clients, self._ms)
 
     @property
     def client(self) -> Client:

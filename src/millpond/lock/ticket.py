@@ -20,8 +20,7 @@ class Won(NamedTuple):
 class Gift(NamedTuple):
     """A token that is being given up, and who is to have the lock instead."""
 
-    token: str
-    ms: int
+    ticket: Ticket
     to: Ticket | None
     passed: bool  # in one step; otherwise released, and the next is to ask
     sent: float
