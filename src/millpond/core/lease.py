@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from millpond.core.client import Client
+    from millpond.core.commands import Arg
     from millpond.core.shared_timer import SharedTimer
 
 __all__ = [
@@ -61,7 +62,11 @@ MARK_TTL = 15_000
 SHORTEST = 0.05
 """Seconds. A shorter lease is over before a renewal has come back from a busy server."""
 
-_ACQUIRE = Script.load("millpond.core", "lease_acquire")
+_ACQUIRE = Script.load(
+    "millpond.core",
+    "lease_acquire",
+    constants={"FENCE_TTL": FENCE_TTL, "MARK_TTL": MARK_TTL},
+)
 _RENEW = Script.load("millpond.core", "lease_renew")
 _RELEASE = Script.load("millpond.core", "lease_release")
 
@@ -119,7 +124,13 @@ def acquire(
     Redis:
         One EVALSHA.
     """
-    args = (token, ms, ms + FENCE_TTL, contender, MARK_TTL, "1" if marked else "")
+    args: tuple[Arg, ...]
+    if marked:
+        args = (token, ms, contender, "1")
+    elif contender:
+        args = (token, ms, contender)
+    else:
+        args = (token, ms)
     return client.run(_ACQUIRE, keys=keys, args=args)
 
 

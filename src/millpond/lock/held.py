@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from millpond.lock.line import Line
     from millpond.lock.store import LockStore
-    from millpond.lock.ticket import Ticket, Won
+    from millpond.lock.ticket import Ticket
 
 __all__ = ["Grip", "Held"]
 
@@ -36,8 +36,7 @@ class Grip:
     """One key that is ours: its token, its fence, and the lease that is being renewed.
 
     Attributes:
-        key: The Redis key.
-        fence: Of this acquisition.
+        task: Who acquired it.
         lease: Its time.
     """
 
@@ -45,13 +44,10 @@ class Grip:
         "_gone",
         "_held",
         "_line",
-        "_owner",
-        "_since",
         "_store",
         "_ticket",
-        "fence",
-        "key",
         "lease",
+        "task",
     )
 
     def __init__(
@@ -59,8 +55,6 @@ class Grip:
         store: LockStore,
         line: Line,
         ticket: Ticket,
-        won: Won,
-        *,
         task: asyncio.Task[Any] | None,
         limit: float,
     ) -> None:
@@ -68,20 +62,17 @@ class Grip:
         self._store = store
         self._line = line
         self._ticket = ticket
-        self._since = won.sent
         self._gone = False
         self._held: Held | None = None
         kind = line.kind
-        self._owner = (kind.group, task)
+        self.task = task
         if kind.group:
-            store.owners.add(self._owner)
-        self.key = kind.key
-        self.fence = won.fence if kind.fenced else 0
+            store.owners.add((kind.group, task))
         self.lease = Lease(
             self._renew,
             self._lost,
             seconds=ticket.ms / 1000,
-            sent=won.sent,
+            sent=ticket.sent,
             limit=limit,
             trust=kind.trust,
             loop=line.loop,
@@ -106,9 +97,14 @@ class Grip:
             held.lose(self, self.lease.ended)
 
     @property
-    def task(self) -> asyncio.Task[Any] | None:
-        """Who acquired it."""
-        return self._owner[1]
+    def key(self) -> str:
+        """The Redis key."""
+        return self._line.kind.key
+
+    @property
+    def fence(self) -> int:
+        """Of this acquisition; 0: there is none."""
+        return self._ticket.fence if self._line.kind.fenced else 0
 
     @property
     def longest(self) -> float:
@@ -146,7 +142,7 @@ class Grip:
             return False
         self._gone = True
         self._store.held -= 1
-        self._store.owners.discard(self._owner)
+        self._store.owners.discard((self._line.kind.group, self.task))
         return True
 
     def gone(self) -> None:
@@ -168,7 +164,7 @@ class Grip:
 
     def _report(self, reason: str) -> None:
         self._store.lost += 1
-        held = time.monotonic() - self._since
+        held = time.monotonic() - self._ticket.sent
         self._store.client.emit(
             LockFailed(key=self.key, fence=self.fence, reason=reason, held=held)
         )
