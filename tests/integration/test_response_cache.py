@@ -378,12 +378,18 @@ async def test_cache_that_is_bypassed_or_disabled_is_not_there(url: str) -> None
     app = ResponseCacheMiddleware(site, cache=cache, paths=["/"])
     async with Branch(url, site) as branch:
         assert (await branch.ask()).body == b"run 1"
-        with cache_mode("bypass"):
-            assert (await branch.ask()).body == b"run 2"
-        assert (await branch.ask()).body == b"run 1"
+        for only in ((), (branch.cache.pages,), (branch.client,)):
+            runs = len(site.runs)
+            with cache_mode("bypass", *only):
+                assert (await branch.ask()).body == b"run %d" % (runs + 1)
+        with cache_mode("bypass", cache.pages):
+            assert (await branch.ask()).body == b"run 1"
+        with cache_mode("refresh", branch.cache.pages):
+            assert (await branch.ask()).body == b"run 5"
+        assert (await branch.ask()).body == b"run 5"
         branch.app = app
         with cache_mode("disable"):
-            assert (await branch.ask()).body == b"run 3"
+            assert (await branch.ask()).body == b"run 6"
 
 
 async def test_streams_files_and_background_tasks_are_kept_whole(

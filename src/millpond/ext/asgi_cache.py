@@ -43,6 +43,9 @@ class ResponseCache:
     wait for it. Where its response is not to be shared, nobody waits for anybody.
 
     May be made at import, before the client is open.
+
+    Attributes:
+        pages: The cache that has them, such as for `cache_mode("bypass", pages.pages)`.
     """
 
     def __init__(

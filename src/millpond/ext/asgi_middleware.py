@@ -77,7 +77,16 @@ class ResponseCacheMiddleware:
         self._exact, self._matches = _pattern(paths)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or let it through."""
+        """Answer a request, or let it through.
+
+        Raises:
+            LoadTimeout: The application ran past the policy's `load_timeout`.
+            BackendUnavailable: Redis is out of reach, with `on_unavailable="raise"`.
+            Exception: What the application raises.
+
+        Redis:
+            As `Cache.get_or_set`; for HEAD as `Cache.get`.
+        """
         method = scope["method"] if scope["type"] == "http" else ""
         if method == "GET" or method == "HEAD":  # noqa: PLR1714  (a set would have to be hashed)
             path = scope["path"]
@@ -110,27 +119,27 @@ class ResponseCacheMiddleware:
             return
         run = PageRun(self._app, cache, asked, scope, must_ask=self._must_ask)
         try:
-            page = await pages.get_or_set(
-                asked.key, run.load, tags=asked.tags, mode="refresh" if asked.reload else None
-            )
-        except ServerError as failed:
-            page = failed.page
-        except RemoteLoadError:
-            page = None
+            try:
+                page = await pages.get_or_set(
+                    asked.key, run.load, tags=asked.tags, mode="refresh" if asked.reload else None
+                )
+            except ServerError as failed:
+                page = failed.page
+            except RemoteLoadError:
+                page = None
+            if page is None and run.handed:
+                await run.hand_over(receive, send)
+            elif page is None:
+                await self._alone(cache, scope, receive, send)
+            elif page is run.page:
+                await send_page(page, asked.conditions, send, fresh=True)
+                await run.ended()
+            else:
+                run.leave()  # before it has begun: what is served stale is refreshed for nobody
+                await send_page(page, asked.conditions, send)
         except BaseException:
             run.leave()
             raise
-        if page is not None:
-            run.leave()
-            fresh = page is run.page
-            await send_page(page, asked.conditions, send, fresh=fresh)
-            if fresh:
-                await run.ended()
-        elif run.handed:
-            await run.hand_over(receive, send)
-        else:
-            run.leave()
-            await self._alone(cache, scope, receive, send)
 
     async def _alone(
         self, cache: ResponseCache, scope: Scope, receive: Receive, send: Send

@@ -247,6 +247,7 @@ class PageRun:
     def _pass(self, reason: str) -> None:
         """Give nothing to anybody but who asked."""
         self.handed = True
+        self._body.clear()
         cache, key = self._cache, self._asked.key
         cache.client.emit(ResponseNotKept(key=cache.pages.key(key), reason=reason))
         if not self._decided.done():
