@@ -562,6 +562,14 @@ async def test_websocket_passes_untouched(own_client: Client) -> None:
         assert seen.pop() == (scope, nothing, nothing)
 
 
+async def test_memory_will_do_for_tests() -> None:
+    site = Site((b"vary", b"accept"))
+    async with Branch("memory://", site, vary=["accept"]) as branch:
+        assert {(await branch.ask()).body for _ in range(3)} == {b"run 1"}
+        assert await branch.cache.delete(f"{URL}/")
+        assert (await branch.ask()).body == b"run 2"
+
+
 # -- bad input -------------------------------------------------------------------------------------
 
 

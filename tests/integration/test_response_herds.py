@@ -17,6 +17,8 @@ from tests.support.site import Branch, Site
 if TYPE_CHECKING:
     from tests.support.servers import Server
 
+pytestmark = pytest.mark.both_loops
+
 PRIVATE = (b"cache-control", b"private")
 
 

@@ -22,6 +22,7 @@ happened to come first. What must stay true:
    A run whose page can be kept goes on without A, and so do its background tasks.
 5. An error of the server is not kept; as a failing loader's exception does, it ends the load. In
    this process those who waited are given the same response, if nothing says that it is private.
+   It is no page, so it may have begun before a delete that some of them have seen.
 
 The application sees a request without a body, and a client who stays until the page is complete.
 """
@@ -142,6 +143,8 @@ class PageRun:
         self._scope = {**cache.keys.seen(self._scope, alone=False), TAGS: list[Any]()}
         name = f"millpond page {cache.pages.key(key)}"
         self._task = cache.client.supervisor.start(self._drive(), name=name)
+        if self._left and self.handed:
+            self._end()  # an eager task may have come so far before it had a name here
         try:
             return await self._decided
         except asyncio.CancelledError:
