@@ -165,6 +165,18 @@ def test_no_content_has_no_length() -> None:
     assert b"content-length" not in dict(made(204, [], b"", 0).headers)
 
 
+async def test_page_that_came_from_another_cache_says_how_old_it_is_at_once() -> None:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await send_page(made(200, [(b"age", b"4")], b"", 4), {}, send, fresh=True)
+    await send_page(made(200, [], b"", 0), {}, send, fresh=True)
+    ages = [dict(message["headers"]).get(b"age") for message in sent if "headers" in message]
+    assert ages == [b"4", None]
+
+
 async def test_a_clock_that_is_behind_makes_no_negative_age() -> None:
     sent: list[Any] = []
 

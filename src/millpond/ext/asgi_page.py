@@ -99,7 +99,7 @@ async def send_page(
         page: The page.
         asked: The request's conditions, by name.
         send: Where to.
-        fresh: Whether it was made for this very request, and has no age.
+        fresh: Whether it was made for this very request, and has no age but what it came with.
         head: Whether to leave out the body.
     """
     headers: list[tuple[bytes, bytes]] = [*page.headers]
@@ -107,8 +107,9 @@ async def send_page(
     if asked and status == _OK and _has_it(page, asked):
         status, body = _NOT_MODIFIED, b""
         headers = [pair for pair in headers if pair[0] in _CONFIRMED]
-    if not fresh:
-        headers.append((b"age", b"%d" % max(0, int(time.time() - page.born))))
+    age = max(0, int(time.time() - page.born))
+    if age or not fresh:
+        headers.append((b"age", b"%d" % age))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
