@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -31,8 +32,12 @@ def own_client(url: str) -> Client:
     return Client.from_url(url, prefix="t", hooks=[])
 
 
-def at(http: httpx.AsyncClient, path: str) -> str:
-    return f"http://{http.base_url.netloc.decode()}{path}"
+@asynccontextmanager
+async def visiting(app: Any) -> AsyncGenerator[httpx.AsyncClient]:
+    """Serve an application under the name of the shop."""
+    async with serving(app) as http:
+        http.headers["host"] = "shop.example"
+        yield http
 
 
 class Shop:
@@ -41,7 +46,7 @@ class Shop:
     def __init__(self, client: Client, *, paths: list[str] | None = None, **options: Any) -> None:
         self.app = FastAPI()
         install(self.app, client)
-        options = {"ttl": 60, **options}
+        options = {"ttl": 60, "hosts": ["shop.example"], **options}
         self.pages = ResponseCache(client, "page", **options)
         self.app.add_middleware(
             ResponseCacheMiddleware, cache=self.pages, paths=paths or ["/{path:path}"]
@@ -64,7 +69,7 @@ async def test_hit_is_the_response_that_was_made_with_its_age(own_client: Client
     async def own() -> Response:
         return Response(b"\0\xff", 200, {"X-Own": "1", "Link": "</a>"}, "application/x-own")
 
-    async with serving(shop.app) as http:
+    async with visiting(shop.app) as http:
         for path in ("/products/7", "/own"):
             first, second = await http.get(path), await http.get(path)
             assert second.content == first.content
@@ -87,7 +92,7 @@ async def test_conditional_requests_are_answered_from_the_page(own_client: Clien
         headers = {"ETag": 'W/"7"', "Last-Modified": monday, "Cache-Control": "max-age=30"}
         return PlainTextResponse(f"made {shop.number()}", headers=headers)
 
-    async with serving(shop.app) as http:
+    async with visiting(shop.app) as http:
 
         async def status(path: str, **headers: str) -> int:
             named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -112,14 +117,14 @@ async def test_conditional_requests_are_answered_from_the_page(own_client: Clien
         assert tag.startswith('"')
         assert await status("/products/1", if_none_match=tag) == 304
         # A delete is what ends it: the tag is of the bytes.
-        assert await shop.pages.delete(at(http, "/products/1"))
+        assert await shop.pages.delete("/products/1")
         assert await status("/products/1", if_none_match=tag) == 200
     assert shop.made == 3
 
 
 async def test_head_is_answered_from_the_page_of_get_and_makes_none(own_client: Client) -> None:
     shop = Shop(own_client)
-    async with serving(shop.app) as http:
+    async with visiting(shop.app) as http:
         assert (await http.head("/products/1")).status_code == 405  # FastAPI's answer
         full = await http.get("/products/1")
         head = await http.head("/products/1")
@@ -139,7 +144,7 @@ async def test_other_methods_paths_and_websockets_pass(own_client: Client) -> No
     async def other() -> int:
         return shop.number()
 
-    async with serving(shop.app) as http:
+    async with visiting(shop.app) as http:
         assert (await http.post("/products/1", json={"a": 1})).json() == {"a": 1}
         assert [(await http.get("/other")).json() for _ in range(2)] == [1, 2]
     assert shop.pages.statistics().misses == 0
@@ -154,7 +159,7 @@ async def test_each_url_has_a_page_of_its_own(own_client: Client) -> None:
     async def other() -> int:
         return shop.number()
 
-    async with serving(shop.app) as http:
+    async with visiting(shop.app) as http:
         paths = ["/a/b", "/a:b", "/a/b?", "/a/b?x=1", "/a/b?x=1&x=2", "/a/b?x=2&x=1", "/a/b?x%3D1"]
         first = [(await http.get(path)).json() for path in paths]
         assert first == [1, 2, 1, 3, 4, 5, 6]
@@ -175,7 +180,7 @@ async def test_requests_that_say_who_asks_go_past_the_cache(own_client: Client) 
     async def me(authorization: str = Header(""), user: str = Cookie("")) -> str:
         return f"{authorization}{user} {shop.number()}"
 
-    async with serving(shop.app) as http:
+    async with visiting(shop.app) as http:
         for name, value in (("Authorization", "ann"), ("Cookie", "user=ann"), ("X-API-Key", "a")):
             first = await http.get("/me", headers={name: value})
             again = await http.get("/me", headers={name: value})
@@ -193,7 +198,7 @@ async def test_users_have_pages_of_their_own_where_the_key_says_so(own_client: C
         response.headers["vary"] = "Authorization"
         return f"{authorization} {shop.number()}"
 
-    async with serving(shop.app) as http:
+    async with visiting(shop.app) as http:
 
         async def ask(user: str) -> str:
             return str((await http.get("/me", headers={"Authorization": user})).json())
@@ -204,7 +209,7 @@ async def test_users_have_pages_of_their_own_where_the_key_says_so(own_client: C
             "ann 1",
             "bob 2",
         ]
-        assert await shop.pages.delete(at(http, "/me"))  # every user's
+        assert await shop.pages.delete("/me")  # every user's
         assert [await ask(user) for user in ("ann", "bob")] == ["ann 3", "bob 4"]
 
 
@@ -215,7 +220,7 @@ async def test_what_is_ignored_is_hidden_from_the_application(own_client: Client
     async def lists(request: Request, user: str = Cookie("nobody")) -> str:
         return f"{user} {request.url.query} {shop.number()}"
 
-    async with serving(shop.app) as http:
+    async with visiting(shop.app) as http:
 
         async def ask(query: str) -> str:
             return str((await http.get(f"/list{query}", headers={"Cookie": "user=ann"})).json())
@@ -224,7 +229,7 @@ async def test_what_is_ignored_is_hidden_from_the_application(own_client: Client
         assert await ask("?by=b&utm=y&page=1&by=a") == "nobody by=b&by=a&page=1 1"
         assert await ask("?utm=x") == "nobody  2"
         assert await ask("") == "nobody  2"
-        assert await shop.pages.delete(at(http, "/list?utm=z&page=1&by=b&by=a"))
+        assert await shop.pages.delete("/list?utm=z&page=1&by=b&by=a")
         assert await ask("?page=1&by=b&by=a") == "nobody by=b&by=a&page=1 3"
         assert await ask("") == "nobody  2"
 
@@ -238,6 +243,18 @@ async def test_hosts_that_are_not_named_go_past_the_cache(url: str) -> None:
         assert (await branch.ask("/a", evil)).body == b"run 2"
         assert await branch.cache.delete("/a", "https://shop.example/b")
         assert (await branch.ask("/a")).body == b"run 3"
+
+
+async def test_each_host_has_pages_of_its_own_where_none_is_named(url: str) -> None:
+    site = Site()
+    async with Branch(url, site, hosts=None) as branch:
+
+        async def ask(host: bytes) -> bytes:
+            return (await branch.ask("/a", (b"host", host))).body
+
+        assert await ask(b"shop.example") == await ask(b"Shop.Example") == b"run 1"
+        assert await ask(b"evil.example") == await ask(b"evil.example") == b"run 2"
+        assert await ask(b"shop.example") == b"run 1"
 
 
 async def test_variants_are_told_apart_by_vary_and_deleted_together(url: str) -> None:
@@ -281,7 +298,7 @@ async def test_tags_of_the_cache_and_of_the_handler(own_client: Client) -> None:
         tag_response(request, ("author", author_id), "authors")
         return shop.number()
 
-    async with serving(shop.app) as http:
+    async with visiting(shop.app) as http:
 
         async def ask() -> list[int]:
             return [(await http.get(f"/author/{n}{q}")).json() for n in (1, 2) for q in ("", "?a")]
@@ -354,7 +371,7 @@ async def test_functions_choose_a_cache_for_each_request(own_client: Client) -> 
         made.append(page)
         return page
 
-    async with serving(app) as http:
+    async with visiting(app) as http:
         for path in ("/news", "/about", "/me") * 2:
             await http.get(path)
     assert made == ["news", "about", "me", "me"]
@@ -418,7 +435,7 @@ async def test_streams_files_and_background_tasks_are_kept_whole(
         background.add_task(told.append, "done")
         return shop.number()
 
-    async with serving(shop.app) as http:
+    async with visiting(shop.app) as http:
         for path in ("/stream", "/file", "/tasks"):
             first, again = await http.get(path), await http.get(path)
             assert (again.content, again.headers["age"]) == (first.content, "0")
@@ -442,7 +459,7 @@ async def test_events_arrive_one_by_one(own_client: Client) -> None:
 
         return StreamingResponse(parts(), media_type="text/event-stream")
 
-    async with serving(shop.app) as http, http.stream("GET", "/events") as stream:
+    async with visiting(shop.app) as http, http.stream("GET", "/events") as stream:
         lines = stream.aiter_lines()
         assert await anext(lines) == "data: 1"
         go.set()
@@ -464,7 +481,7 @@ async def test_client_who_closes_its_connection_ends_a_stream(own_client: Client
 
         return StreamingResponse(parts(), media_type="text/event-stream")
 
-    async with serving(shop.app) as http:
+    async with visiting(shop.app) as http:
         async with http.stream("GET", "/events") as stream:
             await anext(stream.aiter_bytes())
         async with asyncio.timeout(10):
@@ -484,7 +501,7 @@ async def test_errors_of_handlers_are_answered_as_without_a_cache(own_client: Cl
         shop.number()
         raise HTTPException(410 if page == "gone" else 404, page)
 
-    async with serving(shop.app) as http:
+    async with visiting(shop.app) as http:
         assert [(await http.get("/broken")).status_code for _ in range(2)] == [500, 500]
         assert [(await http.get("/missing/gone")).status_code for _ in range(2)] == [410, 410]
         assert shop.made == 4
@@ -500,7 +517,7 @@ async def test_compression_stands_in_front(own_client: Client) -> None:
     async def long() -> str:
         return f"{shop.number()}" + "x" * 1000
 
-    async with serving(shop.app) as http:
+    async with visiting(shop.app) as http:
         answers = [
             await http.get("/long", headers={"Accept-Encoding": coding})
             for coding in ("gzip", "identity", "gzip")
@@ -540,7 +557,7 @@ async def test_encoded_slash_goes_past_the_cache(own_client: Client) -> None:
     async def files(request: Request) -> str:
         return request.scope["raw_path"].decode()
 
-    async with serving(shop.app) as http:
+    async with visiting(shop.app) as http:
         assert (await http.get("/files/a%2Fb")).json() == "/files/a%2Fb"
         assert (await http.get("/files/a/b")).json() == "/files/a/b"
         assert (await http.get("/files/a%2Fb")).json() == "/files/a%2Fb"
@@ -627,7 +644,7 @@ def test_middleware_refuses_what_cannot_be(
 @pytest.mark.parametrize(
     ("url_of_page", "match"),
     [
-        ("/products/42", "names no host"),
+        ("https://other.example/", r"those of \['shop.example'\] are kept"),
         ("products", "a page is named by its URL"),
         (42, "a page is named by its URL"),
     ],
@@ -635,9 +652,16 @@ def test_middleware_refuses_what_cannot_be(
 async def test_what_is_no_url_is_not_deleted(
     own_client: Client, url_of_page: Any, match: str
 ) -> None:
-    cache = ResponseCache(own_client, "page", ttl=60)
+    cache = ResponseCache(own_client, "page", ttl=60, hosts=["Shop.example"])
     with pytest.raises(ConfigError, match=match):
         await cache.delete(cast("str", url_of_page))
+
+
+async def test_urls_are_not_deleted_where_pages_of_any_host_are_kept(own_client: Client) -> None:
+    cache = ResponseCache(own_client, "page", ttl=60)
+    for refused in (cache.delete, cache.expire):
+        with pytest.raises(ConfigError, match="under any Host header"):
+            await refused("https://shop.example/")
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,8 @@ HOST = (b"host", b"shop.example")
 def scope_of(
     path: str, *headers: tuple[bytes, bytes], method: str = "GET", query: bytes = b""
 ) -> dict[str, Any]:
-    """Return the scope of a request, as a server makes it."""
+    """Return the scope of a request, as a server makes it; headers that are given replace its."""
+    given = {name for name, _ in headers}
     return {
         "type": "http",
         "method": method,
@@ -35,7 +36,7 @@ def scope_of(
         "path": path,
         "raw_path": path.encode(),
         "query_string": query,
-        "headers": [HOST, *headers],
+        "headers": [*[pair for pair in [HOST] if pair[0] not in given], *headers],
     }
 
 
@@ -183,13 +184,15 @@ class Branch:
         *,
         paths: Iterable[str] | None = ("/{path:path}",),
         ttl: float = 60,
+        hosts: Iterable[str] | None = ("shop.example",),
         client: dict[str, Any] | None = None,
         **options: Any,
     ) -> None:
         """Make them; nothing is connected."""
         self.events: list[Event] = []
         self.client = Client.from_url(url, prefix="t", hooks=[self.events.append], **(client or {}))
-        self.cache = ResponseCache(self.client, "page", ttl=ttl, **options)
+        named = None if hosts is None else [*hosts]
+        self.cache = ResponseCache(self.client, "page", ttl=ttl, hosts=named, **options)
         self.app = ResponseCacheMiddleware(
             site, cache=self.cache, paths=None if paths is None else [*paths]
         )

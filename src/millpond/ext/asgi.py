@@ -2,13 +2,13 @@
 
 In an application::
 
-    pages = ResponseCache(client, "page", ttl=60)
+    pages = ResponseCache(client, "page", ttl=60, hosts=["shop.example"])
 
     app = FastAPI()
     install(app, client)
     app.add_middleware(ResponseCacheMiddleware, cache=pages, paths=["/products/{product_id}"])
 
-and after a write `await pages.delete("https://shop.example/products/42")`. Where there is no
+and after a write `await pages.delete("/products/42")`. Where there is no
 `add_middleware`, wrap the application: `app = ResponseCacheMiddleware(app, cache=pages)`.
 
 `millpond.ext.fastapi` and `millpond.ext.starlette` export the same. No framework is imported.

@@ -75,7 +75,7 @@ class ResponseCache:
                 not say. A response says less by `Cache-Control: s-maxage=10`, or `max-age`.
             hosts: The `Host` headers whose pages are kept, with their ports where they have some;
                 requests for others go past the cache. Default None: every host's, each apart; then
-                `delete` needs the host in its URL.
+                pages are deleted by tags, and `delete` refuses.
             query: The query parameters that pages depend on; others are taken out of the query
                 string. Default None: the whole query string, byte by byte.
             vary: Request headers that pages depend on, and that `Vary` may name. With `"cookie"` or
@@ -184,14 +184,15 @@ class ResponseCache:
         be deleted together.
 
         Args:
-            urls: `"https://shop.example/products/42"`; where `hosts` were named also
-                `"/products/42"`, of all of them. Pages of both schemes go.
+            urls: `"/products/42"`, of all `hosts` that were named; with one of them for that one
+                alone: `"https://shop.example/products/42"`. Pages of both schemes go.
 
         Returns:
             Whether Redis acknowledged, as `Cache.delete`.
 
         Raises:
-            ConfigError: No URL, or one without a host where there must be one.
+            ConfigError: No URL, or not of a host that was named; or none was, so that pages might
+                stay under one that nobody thought of.
             InvalidationPending: As `Cache.delete`.
 
         Redis:

@@ -189,17 +189,22 @@ class PageKeys:
         """Return the keys, but for variants, of URLs, under both schemes and every host.
 
         Raises:
-            ConfigError: No URL, or one without a host where there must be one.
+            ConfigError: No URL, or of a host that has no pages here; or the cache has pages of any
+                host, so that one that nobody thought of would stay.
         """
         keys: list[tuple[str, ...]] = []
         for url in urls:
             host, path, query = self._taken_apart(url)
-            hosts = self._hosts if host is None else (host,)
-            if hosts is None:
+            if self._hosts is None:
                 raise ConfigError(
-                    f"{url!r} names no host, and this cache has pages of any: "
-                    f"'https://shop.example{url}', or ResponseCache(hosts=['shop.example'])"
+                    f"{url!r} may have pages under any Host header that somebody sends; name those "
+                    "that are kept: ResponseCache(hosts=['shop.example']), or delete by tags"
                 )
+            if host is not None and host not in self._hosts:
+                raise ConfigError(
+                    f"{url!r} has no pages here: those of {sorted(self._hosts)} are kept"
+                )
+            hosts = self._hosts if host is None else (host,)
             keys += [self._key(path, f"{s}/{h}", query) for h in hosts for s in _SCHEMES]
         return keys
 
@@ -211,8 +216,8 @@ class PageKeys:
             host, rest = host.lower(), "/" + rest if slash else "/"
         if not isinstance(rest, str) or not rest.startswith("/"):
             raise ConfigError(
-                "a page is named by its URL, such as 'https://shop.example/products/42' or "
-                f"'/products/42?page=2', not {url!r}"
+                "a page is named by its URL, such as '/products/42?page=2' or "
+                f"'https://shop.example/products/42', not {url!r}"
             )
         path, _, query = rest.partition("#")[0].partition("?")
         return host, unquote(path), self._counting(query.encode()).decode("latin-1")
