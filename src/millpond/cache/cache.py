@@ -1041,11 +1041,11 @@ class Cache(Generic[T]):
         return await self._confirmed(names, self._store.expire(names))
 
     async def delete_tags(self, *tags: Key) -> bool:
-        """Remove every value that has one of these tags, in one round trip, however many they are.
+        """Remove every value that has one of these tags, in two round trips, however many they are.
 
         As `delete`: commit before you call it; loads under way store nothing that is worth
-        anything; the command is on its way before the first suspension. No entry is touched: what
-        is worth nothing any more is replaced when it is asked for, or ends with its TTL.
+        anything; a cancelled caller has deleted nonetheless. No entry is touched: what is worth
+        nothing any more is replaced when it is asked for, or ends with its TTL.
 
         Args:
             tags: Keys, as `get_or_set(tags=...)` was given them.
@@ -1058,7 +1058,7 @@ class Cache(Generic[T]):
             InvalidationPending: Redis did not acknowledge, with `on_unconfirmed="raise"`.
 
         Redis:
-            EVAL revoke for the namespace, then EVALSHA revoke for each tag, pipelined.
+            EVALSHA revoke for the namespace; once it has answered, for each tag, pipelined.
         """
         marks = tag_names(self._keyspace, tags)
         if not marks or self._unused():
@@ -1067,7 +1067,7 @@ class Cache(Generic[T]):
         return await self._confirmed(names, self._store.change(self._versions.delete(marks)))
 
     async def expire_tags(self, *tags: Key) -> bool:
-        """Make every value that has one of these tags stale now, in one round trip.
+        """Make every value that has one of these tags stale now, in two round trips.
 
         As `expire`, and as `delete_tags` in all else: where the cache keeps no stale values the two
         are the same.
@@ -1083,7 +1083,7 @@ class Cache(Generic[T]):
             InvalidationPending: Redis did not acknowledge, with `on_unconfirmed="raise"`.
 
         Redis:
-            EVAL revoke for the namespace, then EVALSHA revoke for each tag, pipelined.
+            EVALSHA revoke for the namespace; once it has answered, for each tag, pipelined.
         """
         marks = tag_names(self._keyspace, tags)
         if not marks or self._unused():

@@ -16,10 +16,13 @@ What must stay true:
    those of an invalidation that the load did not see:
        A loads v1; B commits v2, deletes the tag; A reads the tag's version, stores v1 under it.
    Tags that only the loader knows are captured after the load, and count only if the namespace's
-   *tag epoch*, read after them, is what it was before; `delete_tags` changes the epoch first, then
-   the tags. So who has read a tag's new version reads the new epoch. The other way round:
+   *tag epoch*, read after them, is what it was before; `delete_tags` changes the epoch first, and
+   the tags when that is acknowledged. So who has read a tag's new version reads the new epoch. The
+   other way round:
        A loads v1, reads the epoch; B commits v2, changes epoch and tag; A reads the tag's new
        version, and stores v1 under it.
+   Where the epoch was refused, and the tags were not, that is what A may have done. So the tags are
+   owed with the epoch, and changed once more when it was (`core/journal.py`).
    The epoch is asked for when the tags are answered, not in the same batch: commands of a batch
    change places where the server does not know the script and it is sent again.
 3. Who joined a load before its fill was sent may have seen an invalidation during the load. So the
@@ -319,15 +322,17 @@ class Versions:
 
     def delete(self, tags: Sequence[str]) -> list[Invalidation]:
         """Return what makes entries with these tags worthless: the epoch first, then the tags."""
-        return [self._new_epoch(), *[self._change(self.tag_key(tag), 1, _SIZE) for tag in tags]]
+        return self._behind_epoch([self._change(self.tag_key(tag), 1, _SIZE) for tag in tags])
 
     def expire(self, tags: Sequence[str]) -> list[Invalidation]:
         """Return what makes entries with these tags stale."""
-        changed = [self._change(self.tag_key(tag), ERA_SIZE + 1, _SIZE) for tag in tags]
-        return [self._new_epoch(), *changed]
+        return self._behind_epoch(
+            [self._change(self.tag_key(tag), ERA_SIZE + 1, _SIZE) for tag in tags]
+        )
 
-    def _new_epoch(self) -> Invalidation:
-        return self._change(self.key, ERA_SIZE + 1, _SIZE)._replace(leads=True)
+    def _behind_epoch(self, changes: list[Invalidation]) -> list[Invalidation]:
+        epoch = self._change(self.key, ERA_SIZE + 1, _SIZE)
+        return [epoch, *[change._replace(after=epoch) for change in changes]]
 
     def _change(self, key: str, first: int, last: int) -> Invalidation:
         return Invalidation(_REVOKE, (key,), (fresh_version, self._ttl, first, last))
