@@ -11,9 +11,12 @@ when one of them changes. What must stay true:
        GET brings v1; the key changes, and the push finds no copy; PTTL comes, and v1 is put in.
    (On a shared `memory://` even a reply may be overtaken, on another thread.) So a push about a key
    that is being read keeps what is read from being put in.
-2. Only values of the namespace's present era are kept, and its version is itself read tracked: the
-   push about it empties the whole. Until it has been read anew nothing is put in. Values with tags
-   are not kept, for each would need as much of all its tags.
+2. Only values of the namespace's present era are kept, and its version is itself read tracked. Once
+   a push has come about it no copy is given, and none put in, until it has been read anew. Mostly
+   the era is the same then, for `delete_tags` and `expire_tags` change another part of that key,
+   and what is stored prolongs it: the copies count again, since whatever changed one of them in
+   between was pushed ahead of that read's reply. Under another era they are dropped. Values with
+   tags are not kept, for each would need as much of all its tags.
 3. Every gap empties it: a lost connection, a null push (`FLUSHALL`), a closed client.
 4. A process that is cut off is pushed nothing and may not notice. So a copy is trusted only until
    `heartbeat` after the *sending* of the last command that was answered since: whatever changed
@@ -232,7 +235,7 @@ class Near(Generic[T]):
             self._move(loop)
         sent = loop.time()
         if not self._armed:
-            self._tracked(self._versions.key, self._era).add_done_callback(_consumed)
+            self._read_era(sent)
         answer: asyncio.Future[bytes | None] = loop.create_future()
 
         def told(raw: bytes | None, left: float | None, token: object) -> None:
@@ -272,12 +275,22 @@ class Near(Generic[T]):
         future.add_done_callback(ended)
         return future
 
-    def _era(self, raw: bytes | None, _: float | None, token: object) -> None:
-        """Take the namespace's version, whose next change will be pushed."""
-        self._versions.take(raw)
-        with self._lock:
-            if self._reading.get(self._versions.key) is token:
-                self._hit, self._armed = self._versions.hit, True
+    def _read_era(self, sent: float) -> None:
+        """Read the namespace's version, whose next change will be pushed."""
+        versions = self._versions
+
+        def told(raw: bytes | None, _: float | None, token: object) -> None:
+            versions.take(raw)
+            with self._lock:
+                if self._reading.get(versions.key) is not token:
+                    return
+                if self._hit != versions.hit:
+                    self._empty()
+                self._hit, self._armed = versions.hit, True
+            if self._copies:
+                self._trust(sent)
+
+        self._tracked(versions.key, told).add_done_callback(_consumed)
 
     def _put(self, name: str, raw: bytes, sent: float, left: float | None, token: object) -> None:
         """Keep a copy; called by the connection, in the order of events."""
@@ -337,8 +350,18 @@ class Near(Generic[T]):
         with self._lock:
             self._armed = False
             self._reading.clear()
-            self._copies.clear()
-            self._bytes = 0
+            self._empty()
+
+    def _empty(self) -> None:
+        self._copies.clear()
+        self._bytes = 0
+
+    def _suspend(self) -> None:
+        """Give nothing until the era has been read anew: it may have ended."""
+        with self._lock:
+            self._armed = False
+            self._trusted = 0.0
+            self._reading.pop(self._versions.key, None)
 
     def changed(self, keys: Iterable[bytes] | None) -> None:
         """Take a push: these keys have changed, or any (None)."""
@@ -347,7 +370,7 @@ class Near(Generic[T]):
             return
         for key in keys:
             if key == self._name_of_era:
-                self.clear()
+                self._suspend()
             else:
                 name = key.decode(errors="replace")
                 with self._lock:
@@ -363,7 +386,9 @@ class Near(Generic[T]):
 
     def _trust(self, sent: float) -> None:
         """Trust for a while: a command that was sent then has been answered."""
-        self._trusted = max(self._trusted, sent + self._heartbeat)
+        with self._lock:  # another thread may be about to suspend it
+            if self._armed:
+                self._trusted = max(self._trusted, sent + self._heartbeat)
         if self._timer is None and self._loop is not None:
             self._timer = self._loop.call_later(self._heartbeat / 3, self._beat)
 
