@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from millpond.core.client import Client
+    from millpond.core.commands import Arg
+    from millpond.core.shared_timer import SharedTimer
 
 __all__ = [
     "FENCE_TTL",
@@ -60,7 +62,11 @@ MARK_TTL = 15_000
 SHORTEST = 0.05
 """Seconds. A shorter lease is over before a renewal has come back from a busy server."""
 
-_ACQUIRE = Script.load("millpond.core", "lease_acquire")
+_ACQUIRE = Script.load(
+    "millpond.core",
+    "lease_acquire",
+    constants={"FENCE_TTL": FENCE_TTL, "MARK_TTL": MARK_TTL},
+)
 _RENEW = Script.load("millpond.core", "lease_renew")
 _RELEASE = Script.load("millpond.core", "lease_release")
 
@@ -118,7 +124,13 @@ def acquire(
     Redis:
         One EVALSHA.
     """
-    args = (token, ms, ms + FENCE_TTL, contender, MARK_TTL, "1" if marked else "")
+    args: tuple[Arg, ...]
+    if marked:
+        args = (token, ms, contender, "1")
+    elif contender:
+        args = (token, ms, contender)
+    else:
+        args = (token, ms)
     return client.run(_ACQUIRE, keys=keys, args=args)
 
 
@@ -212,6 +224,7 @@ class Lease:
         "_lost",
         "_next",
         "_renew",
+        "_shared",
         "_span",
         "_timer",
         "_trust",
@@ -230,6 +243,7 @@ class Lease:
         trust: Callable[[float], float] | None = None,
         clock: Callable[[], float] = time.monotonic,
         loop: asyncio.AbstractEventLoop | None = None,
+        shared: SharedTimer | None = None,
     ) -> None:
         """Start the clock.
 
@@ -243,21 +257,25 @@ class Lease:
             trust: How many of so many leased seconds are to be relied on; None: all.
             clock: Monotonic seconds.
             loop: The running loop, where it is known.
+            shared: Rings for the first renewal in place of a timer of our own, if it can; only
+                with leases of one length.
         """
-        self._trust = trust or float
+        self._trust = trust
         self._renew = renew
         self._lost = lost
         self._span = seconds
         self._limit = limit
         self._clock = clock
         self._loop = loop or asyncio.get_running_loop()
-        self._next = sent + seconds / 3
-        self.deadline = min(sent + self._trust(seconds), limit)
+        self._next = due = sent + seconds / 3
+        self.deadline = deadline = sent + (seconds if trust is None else trust(seconds))
+        if limit < deadline:
+            self.deadline = deadline = limit
         self.ended = ""
-        self._timer = self._loop.call_later(
-            min(self._next, self.deadline) - clock(),
-            self.tick,
-        )
+        self._shared = shared
+        self._timer: asyncio.TimerHandle | None = None
+        if shared is None or due > deadline or not shared.add(self, due):
+            self._arm()
 
     def remaining(self) -> float:
         """Tell how many seconds it is surely ours; 0 once it is not."""
@@ -266,8 +284,9 @@ class Lease:
     def end_by(self, limit: float) -> None:
         """End at `limit`, by the clock, even if it could be renewed."""
         self._limit = limit
-        self.deadline = min(self.deadline, limit)
-        self._arm()
+        if limit < self.deadline:
+            self.deadline = limit
+            self._arm()
 
     def check(self) -> str:
         """Ask the clock; gives `ended`, of which `lost` was told if this call found it out."""
@@ -285,7 +304,7 @@ class Lease:
         before = self.check()
         if not before:
             self.ended = "released"
-            self._timer.cancel()
+            self._disarm()
         self._renew = _never  # whose it was and this knew each other: nothing is left to collect
         return before
 
@@ -304,7 +323,7 @@ class Lease:
         if seconds is not None:
             self._span = seconds
             # The server may obey although its answer is lost: a shorter lease counts at once.
-            self.deadline = min(self.deadline, sent + self._trust(seconds))
+            self.deadline = min(self.deadline, self._trusted(sent, seconds))
         span = self._span
         try:
             confirmed = await self._renew(_milliseconds(span))
@@ -317,9 +336,15 @@ class Lease:
 
     def _arm(self) -> None:
         if not self.ended:
-            self._timer.cancel()
+            self._disarm()
             due = min(self._next, self.deadline) - self._clock()
             self._timer = self._loop.call_later(max(0.0, due), self.tick)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        elif self._shared is not None:
+            self._shared.remove(self)
 
     def tick(self) -> None:
         """Renew, or end, whatever is due; called by the timer."""
@@ -352,16 +377,19 @@ class Lease:
         if not confirmed:
             self._end("gone")
         elif span == self._span:  # otherwise a later call of `extend` has changed it
-            self.deadline = min(sent + self._trust(span), self._limit)
+            self.deadline = min(self._trusted(sent, span), self._limit)
             self._next = sent + span / 3
             self._arm()
+
+    def _trusted(self, sent: float, span: float) -> float:
+        return sent + (span if self._trust is None else self._trust(span))
 
     def _pause(self) -> float:
         return max(_SOONEST, self._span / 10) * random.uniform(0.5, 1)  # noqa: S311
 
     def _end(self, reason: str) -> None:
         self.ended = reason
-        self._timer.cancel()
+        self._disarm()
         self._lost(reason)
 
 

@@ -9,6 +9,10 @@ from __future__ import annotations
 
 import hashlib
 from importlib.resources import files
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["Script"]
 
@@ -31,17 +35,26 @@ class Script:
         self.sha = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
 
     @classmethod
-    def load(cls, package: str, name: str, *, after: tuple[str, ...] = ()) -> Script:
+    def load(
+        cls,
+        package: str,
+        name: str,
+        *,
+        after: tuple[str, ...] = (),
+        constants: Mapping[str, int] | None = None,
+    ) -> Script:
         """Read `name`.lua from an installed package, such as `millpond.cache`.
 
         Args:
             package: Where the files are.
             name: The file, without its ending.
             after: Files whose functions it uses, which come before it.
+            constants: What it names and does not define: sent once, not with every call.
         """
         folder = files(package)
+        defined = [f"local {known} = {value}" for known, value in (constants or {}).items()]
         texts = [folder.joinpath(f"{one}.lua").read_text("utf-8") for one in (*after, name)]
-        return cls("\n".join(texts), name=name)
+        return cls("\n".join([*defined, *texts]), name=name)
 
     def __repr__(self) -> str:
         """Show the name and the digest's beginning."""

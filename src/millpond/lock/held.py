@@ -22,12 +22,12 @@ from millpond.errors import ConfigError, LockError, LockLost
 from millpond.events import LockFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Coroutine, Sequence
     from datetime import timedelta
 
     from millpond.lock.line import Line
     from millpond.lock.store import LockStore
-    from millpond.lock.ticket import Ticket, Won
+    from millpond.lock.ticket import Ticket
 
 __all__ = ["Grip", "Held"]
 
@@ -36,22 +36,18 @@ class Grip:
     """One key that is ours: its token, its fence, and the lease that is being renewed.
 
     Attributes:
-        key: The Redis key.
-        fence: Of this acquisition.
+        task: Who acquired it.
         lease: Its time.
     """
 
     __slots__ = (
+        "_gone",
         "_held",
         "_line",
-        "_owner",
-        "_since",
         "_store",
-        "_surrendered",
         "_ticket",
-        "fence",
-        "key",
         "lease",
+        "task",
     )
 
     def __init__(
@@ -59,8 +55,6 @@ class Grip:
         store: LockStore,
         line: Line,
         ticket: Ticket,
-        won: Won,
-        *,
         task: asyncio.Task[Any] | None,
         limit: float,
     ) -> None:
@@ -68,23 +62,21 @@ class Grip:
         self._store = store
         self._line = line
         self._ticket = ticket
-        self._since = won.sent
-        self._surrendered = False
+        self._gone = False
         self._held: Held | None = None
         kind = line.kind
-        self._owner = (kind.group, task)
+        self.task = task
         if kind.group:
-            store.owners.add(self._owner)
-        self.key = kind.key
-        self.fence = won.fence if kind.fenced else 0
+            store.owners.add((kind.group, task))
         self.lease = Lease(
             self._renew,
             self._lost,
             seconds=ticket.ms / 1000,
-            sent=won.sent,
+            sent=ticket.sent,
             limit=limit,
             trust=kind.trust,
             loop=line.loop,
+            shared=store.timer(line.loop, ticket.ms),
         )
 
     def begin(self, limit: float) -> None:
@@ -105,9 +97,14 @@ class Grip:
             held.lose(self, self.lease.ended)
 
     @property
-    def task(self) -> asyncio.Task[Any] | None:
-        """Who acquired it."""
-        return self._owner[1]
+    def key(self) -> str:
+        """The Redis key."""
+        return self._line.kind.key
+
+    @property
+    def fence(self) -> int:
+        """Of this acquisition; 0: there is none."""
+        return self._ticket.fence if self._line.kind.fenced else 0
 
     @property
     def longest(self) -> float:
@@ -120,23 +117,33 @@ class Grip:
         Returns:
             Whether it was still ours: None, if Redis did not say.
         """
+        if not self._finished():
+            return None
+        confirm: asyncio.Future[bool | None] = self._line.loop.create_future()
+        self._line.hand_on(self._ticket, confirm)
+        return confirm
+
+    def release(self) -> Coroutine[Any, Any, bool | None] | None:
+        """Do as `let_go`, once it is awaited, which is to be now; cheaper where nobody is next."""
+        return self._line.leave(self._ticket) if self._finished() else None
+
+    def _finished(self) -> bool:
+        """Renew no more; tells whether the token is still to be given up."""
         late = "" if self.lease.ended else self.lease.release()
         if late:  # the clock says so before any timer did
             self._report(late)
             if self._held is not None:
                 self._held.lose(self, late)
         self._held = None  # each knew the other: let go by hand, they need no garbage collection
-        return self._surrender()
+        return self._surrendered()
 
-    def _surrender(self) -> asyncio.Future[bool | None] | None:
-        if self._surrendered:
-            return None
-        self._surrendered = True
+    def _surrendered(self) -> bool:
+        if self._gone:
+            return False
+        self._gone = True
         self._store.held -= 1
-        self._store.owners.discard(self._owner)
-        confirm: asyncio.Future[bool | None] = self._line.loop.create_future()
-        self._line.hand_on(self._ticket.token, self._ticket.ms, confirm)
-        return confirm
+        self._store.owners.discard((self._line.kind.group, self.task))
+        return True
 
     def gone(self) -> None:
         """Take note that the release found it gone."""
@@ -150,13 +157,14 @@ class Grip:
         self._report(reason)
         if reason != "max_hold":
             # Others need not wait for what the block does yet. By the token, this harms nobody.
-            self._surrender()
+            if self._surrendered():
+                self._line.hand_on(self._ticket)
         if self._held is not None:
             self._held.lose(self, reason)
 
     def _report(self, reason: str) -> None:
         self._store.lost += 1
-        held = time.monotonic() - self._since
+        held = time.monotonic() - self._ticket.sent
         self._store.client.emit(
             LockFailed(key=self.key, fence=self.fence, reason=reason, held=held)
         )
@@ -321,12 +329,23 @@ class Held:
         """
         if self._released:
             return
-        pending = [grip.let_go() for grip in self._grips]
+        grips = self._grips
+        if len(grips) == 1:
+            leaving = grips[0].release()
+            self._released = True
+            if leaving is not None:
+                self._note(grips[0], await leaving)
+            return
+        pending = [grip.let_go() for grip in grips]
         self._released = True
-        for grip, confirm in zip(self._grips, pending, strict=True):
-            if confirm is not None and await confirm is False and not _over(grip):
-                grip.gone()
-                self.lose(grip, "gone")
+        for grip, confirm in zip(grips, pending, strict=True):
+            self._note(grip, None if confirm is None else await confirm)
+
+    def _note(self, grip: Grip, confirmed: bool | None) -> None:
+        """Take note of an answer to a release: whether it was still ours."""
+        if confirmed is False and not _over(grip):
+            grip.gone()
+            self.lose(grip, "gone")
 
     def resolve(self, error: BaseException | None) -> bool:
         """Take our cancellation back.

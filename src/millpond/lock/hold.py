@@ -32,7 +32,6 @@ class Hold:
         store: LockStore,
         names: tuple[Any, ...],
         kinds: tuple[Kind, ...],
-        *,
         ms: int,
         wait: float | None,
         max_hold: float,
@@ -148,11 +147,11 @@ class Hold:
             raise LockTimeout(kind.key, 0.0)
         elif at_once:  # somebody here asks, too, and there may be enough for both
             line, first = Line(store, kind, loop), True
-        won = await line.enter(ticket, first=first, at_once=at_once)
+        await line.enter(ticket, first=first, at_once=at_once)
         store.acquired += 1
         store.held += 1
         limit = math.inf if len(self._kinds) > 1 else self._limit()  # else it begins with the last
-        return Grip(store, line, ticket, won, task=task, limit=limit)
+        return Grip(store, line, ticket, task, limit)
 
     def _limit(self) -> float:
         """Tell until when a block that begins now may last."""

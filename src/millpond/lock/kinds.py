@@ -89,6 +89,8 @@ class Kind(Protocol):
 class _Single:
     """On one server, whose clock and ours are taken to run at one rate."""
 
+    __slots__ = ()
+
     queues = False
     longest = math.inf
 
@@ -103,6 +105,8 @@ class _Single:
 
 class Exclusive(_Single):
     """One holder at a time."""
+
+    __slots__ = ("_client", "_keys", "group", "key", "place", "signal")
 
     shared = False
     fenced = True

@@ -49,7 +49,7 @@ from millpond.errors import (
     NoQuorum,
 )
 from millpond.lock.bell import Bell
-from millpond.lock.ticket import Gift, Ticket, Won
+from millpond.lock.ticket import Gift, Ticket
 
 if TYPE_CHECKING:
     from millpond.lock.kinds import Kind
@@ -62,7 +62,7 @@ _PUSH = 0.005  # seconds in which a push reaches a rival, and its command comes 
 _GRACE = 2.0  # seconds without an answer after which a wait is given up
 _RETRY = 0.03  # seconds between tries while there is no connection
 _GHOST = 600.0  # seconds for which a place in a fair line that may still be ours is given back
-_ASK_AGAIN = -math.inf  # in place of a time: the answer took longer than the lease
+_UNREACHED = (BackendError, ClosedError, ConfigError, NoQuorum)
 _NOBODY = "-"  # in place of a token, where only a mark is given up
 
 
@@ -88,7 +88,7 @@ class Line:
         """Begin with whoever makes it, on the running loop, as the contender."""
         self._store = store
         self.kind = kind
-        self._queue: deque[Ticket] = deque()
+        self._queue: deque[Ticket] | None = None  # most lines are never longer than one
         self._marked = False
         self._began = 0.0  # when Redis gave the lock to this process
         self._failing: float | None = None  # since when Redis is out of reach
@@ -96,8 +96,8 @@ class Line:
 
     # -- joining ------------------------------------------------------------------------------
 
-    async def enter(self, ticket: Ticket, *, first: bool, at_once: bool) -> Won:
-        """Get the lock.
+    async def enter(self, ticket: Ticket, *, first: bool, at_once: bool) -> None:
+        """Get the lock; the ticket says what that brought.
 
         Cancelled at any point, it leaves the lock to others.
 
@@ -111,31 +111,60 @@ class Line:
             BackendError: Redis is out of reach, or refuses.
         """
         yielded = False
-        bell = Bell(self._store.client, self.kind)
+        until: float | None = None  # when a refusal is over by itself
+        bell: Bell | None = None
         try:
             if not first:
                 outcome = await self._stand(ticket)
-                if isinstance(outcome, Won):
-                    if time.monotonic() - outcome.sent < self.kind.trust(ticket.ms / 1000):
-                        self._store.passed += 1
-                        return outcome
-                else:
-                    yielded = outcome
-            won = await self._contend(ticket, bell, at_once=at_once, yielded=yielded)
+                if outcome is None and self._lasts(ticket):
+                    self._store.passed += 1
+                    return
+                yielded = bool(outcome)
+            while True:
+                try:
+                    if yielded:
+                        yielded = False
+                        await self._let_through()
+                    elif bell is not None and until is not None:
+                        await bell.wait(until)
+                    ticket.sent = time.monotonic()
+                    reply = await self._send(ticket, waits=not at_once)
+                except (BackendUnavailable, BackendTimeout, NoQuorum):
+                    if not ticket.began or self._failing_for() > _GRACE:
+                        raise
+                    await asyncio.sleep(random.uniform(_RETRY / 2, _RETRY))  # noqa: S311
+                    continue
+                self._failing = None
+                if reply > 0:
+                    self._marked = False
+                    if self._lasts(ticket):
+                        break
+                    until = None  # the answer took longer than the lease
+                    continue
+                until = self._refused(ticket, reply)
+                if at_once:
+                    raise LockTimeout(self.kind.key, 0.0)
+                if bell is None:
+                    self._store.waits += ticket.future is None
+                    bell = Bell(self._store.client, self.kind)
         except BaseException:
             self._leave(ticket)
             raise
         finally:
-            bell.close()
+            if bell is not None:
+                bell.close()
+        ticket.fence = reply
+        self._began = time.monotonic()
         if self.kind.shared:
             self._promote(yielded=False)  # there may be more for the next
-        return won
 
-    async def _stand(self, ticket: Ticket) -> Won | bool:
+    async def _stand(self, ticket: Ticket) -> bool | None:
         self._store.waits += 1
         ticket.began = True
         ticket.asked = self.kind.queues
         ticket.future = self.loop.create_future()
+        if self._queue is None:
+            self._queue = deque()
         self._queue.append(ticket)
         if self.kind.queues:
             place = self.kind.enqueue(ticket.token, self._store.contender)
@@ -150,41 +179,14 @@ class Line:
             future.cancel()  # still in line: it is skipped when its turn comes, or its pass returns
             if self.kind.queues:
                 self._forget(ticket.token, unmark=False)
-        elif ticket.asked or (future is not None and isinstance(future.result(), Won)):
-            self.hand_on(ticket.token, ticket.ms)
+        elif ticket.asked or (future is not None and future.result() is None):
+            self.hand_on(ticket)
             if self.kind.shared:
                 self._promote(yielded=False)
         else:
             self._promote(yielded=False)
 
     # -- contending ---------------------------------------------------------------------------
-
-    async def _contend(self, ticket: Ticket, bell: Bell, *, at_once: bool, yielded: bool) -> Won:
-        until: float | None = None  # when a refusal is over by itself
-        while True:
-            try:
-                if yielded:
-                    yielded = False
-                    await self._let_through()
-                elif until is not None:
-                    await bell.wait(until)
-                won = _ASK_AGAIN
-                while won is _ASK_AGAIN:
-                    sent = time.monotonic()
-                    reply = await self._send(ticket, waits=not at_once)
-                    won = self._heard(ticket, reply, sent)
-            except (BackendUnavailable, BackendTimeout, NoQuorum):
-                if not ticket.began or self._failing_for() > _GRACE:
-                    raise
-                await asyncio.sleep(random.uniform(_RETRY / 2, _RETRY))  # noqa: S311
-                continue
-            if isinstance(won, Won):
-                return won
-            if at_once:
-                raise LockTimeout(self.kind.key, 0.0)
-            if until is None:
-                self._store.waits += ticket.future is None
-            until = won
 
     def _send(self, ticket: Ticket, *, waits: bool) -> asyncio.Future[int]:
         """Ask Redis for the lock."""
@@ -196,18 +198,14 @@ class Line:
             self._marked = waits or marked
         return future
 
-    def _heard(self, ticket: Ticket, reply: int, sent: float) -> Won | float:
-        """Take the answer: the lock, or the time until which it is refused."""
-        self._failing = None
-        now = time.monotonic()
-        if reply <= 0:
-            ticket.asked = self.kind.queues  # a place is to be given up, too
-            return now - reply / 1000 if reply else math.inf
-        self._marked = False
-        if now - sent < self.kind.trust(ticket.ms / 1000):
-            self._began = now
-            return Won(reply, sent)
-        return _ASK_AGAIN
+    def _refused(self, ticket: Ticket, reply: int) -> float:
+        """Take note of a refusal; gives the time at which it is over by itself."""
+        ticket.asked = self.kind.queues  # a place is to be given up, too
+        return time.monotonic() - reply / 1000 if reply else math.inf
+
+    def _lasts(self, ticket: Ticket) -> bool:
+        """Tell whether what was just acquired is still ours, for all that the clock says."""
+        return time.monotonic() - ticket.sent < self.kind.trust(ticket.ms / 1000)
 
     def _failing_for(self) -> float:
         """Take note that Redis is out of reach; gives the seconds since that began."""
@@ -224,14 +222,33 @@ class Line:
 
     # -- giving up ----------------------------------------------------------------------------
 
-    def hand_on(
-        self, token: str, ms: int, confirm: asyncio.Future[bool | None] | None = None
-    ) -> None:
+    async def leave(self, ticket: Ticket) -> bool | None:
+        """Give up a token as `hand_on` does, and wait for the answer.
+
+        Returns:
+            Whether it was still ours: None, if Redis did not say.
+        """
+        if self.kind.shared or self._queue:
+            confirm: asyncio.Future[bool | None] = self.loop.create_future()
+            self.hand_on(ticket, confirm)
+            return await confirm
+        self._close()
+        try:
+            return await self._release(ticket.token, unmark=True) >= 1
+        except asyncio.CancelledError:
+            # The answer is lost to us. By the token it may be given up twice, and then somebody
+            # hears whether it was.
+            self.hand_on(ticket)
+            raise
+        except _UNREACHED as error:
+            self._store.unconfirmed(self.kind, ticket, error)
+            return None
+
+    def hand_on(self, ticket: Ticket, confirm: asyncio.Future[bool | None] | None = None) -> None:
         """Give up a token, to the next in line or to everybody; the command is queued now.
 
         Args:
-            token: Given up if Redis has it, and otherwise without effect.
-            ms: Its lease.
+            ticket: Whose token is given up if Redis has it, and otherwise without effect.
             confirm: Told whether it was still ours; None: Redis did not say.
         """
         following = None if self.kind.shared else self._following()
@@ -241,18 +258,17 @@ class Line:
             if following is None:
                 if not self.kind.shared:
                     self._close()
-                future = self._release(token, unmark=not self.kind.shared)
+                future = self._release(ticket.token, unmark=not self.kind.shared)
             else:
                 over = sent - self._began > _TURN
-                future = self.kind.pass_on(token, following.token, following.ms, over=over)
+                future = self.kind.pass_on(ticket.token, following.token, following.ms, over=over)
                 following.asked = passed = future is not None
-                future = future or self._release(token, unmark=False)
-        except (BackendError, ClosedError, ConfigError, NoQuorum) as error:
+                future = future or self._release(ticket.token, unmark=False)
+        except _UNREACHED as error:
             future = self.loop.create_future()
             future.set_exception(error)
-        future.add_done_callback(
-            partial(self._handed, Gift(token, ms, following, passed, sent), confirm)
-        )
+        gift = Gift(ticket, following, passed, sent)
+        future.add_done_callback(partial(self._handed, gift, confirm))
 
     def _release(self, token: str, *, unmark: bool) -> asyncio.Future[int]:
         contender = self._store.contender if unmark and self._marked else ""
@@ -271,7 +287,7 @@ class Line:
         following = gift.to
         if reply is None:
             self._failing_for()
-            self._store.unconfirmed(self.kind, gift.token, gift.ms, error)
+            self._store.unconfirmed(self.kind, gift.ticket, error)
         else:
             self._failing = None
         if confirm is not None and not confirm.done():
@@ -281,16 +297,17 @@ class Line:
         following.asked = self.kind.queues or (gift.passed and reply is None)
         if gift.passed and reply is not None and reply > 0:
             if following.gone:
-                self.hand_on(following.token, following.ms)
+                self.hand_on(following)
             else:
-                self._tell(following, Won(reply, gift.sent))
+                following.fence, following.sent = reply, gift.sent
+                self._tell(following, None)
             return
         yielded = reply == (0 if gift.passed else 2)
         if not following.gone:
             self._tell(following, yielded)
             return
         if following.asked:
-            self._store.unconfirmed(self.kind, following.token, following.ms, error)
+            self._store.unconfirmed(self.kind, following, error)
         self._promote(yielded=yielded)
 
     def _promote(self, *, yielded: bool) -> None:
@@ -317,7 +334,7 @@ class Line:
             give_back(partial(self.kind.release, token, ""), _GHOST)
 
     @staticmethod
-    def _tell(ticket: Ticket, outcome: Won | bool) -> None:
+    def _tell(ticket: Ticket, outcome: bool | None) -> None:
         if ticket.future is not None:
             ticket.future.set_result(outcome)
 

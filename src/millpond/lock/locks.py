@@ -82,7 +82,7 @@ class Locks:
             for number, each in enumerate(clients, start=1)
         ]
         self._key = Keyspace(self._client.prefix, namespace).__call__
-        self._store = LockStore(clients)
+        self._store = LockStore(clients, self._ms)
 
     @property
     def client(self) -> Client:
@@ -283,6 +283,9 @@ class Locks:
         fair: bool = False,
     ) -> Hold:
         kinds: tuple[Kind, ...]
+        if len(names) == 1 and not fair and len(self._nodes) == 1:  # mostly
+            kinds = (Exclusive(self._client, self._named(names[0])),)
+            return self._block(names, kinds, lease, wait, max_hold)
         if fair:
             self._only_single("fair=True")
             process = self._store.contender
@@ -316,9 +319,9 @@ class Locks:
             self._store,
             names,
             kinds,
-            ms=ms,
-            wait=None if wait is None else _wait(wait),
-            max_hold=math.inf if max_hold is None else seconds(max_hold, "max_hold"),
+            ms,
+            None if wait is None else _wait(wait),
+            math.inf if max_hold is None else seconds(max_hold, "max_hold"),
         )
 
     def _only_single(self, what: str) -> None:

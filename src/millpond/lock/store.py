@@ -10,6 +10,7 @@ import msgspec
 
 from millpond.core.eviction import Examination
 from millpond.core.lease import give_back
+from millpond.core.shared_timer import SharedTimer
 from millpond.events import ReleaseUnconfirmed
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from millpond.core.client import Client
     from millpond.lock.kinds import Kind
     from millpond.lock.line import Line
+    from millpond.lock.ticket import Ticket
 
 __all__ = ["LockStatistics", "LockStore"]
 
@@ -45,6 +47,8 @@ class LockStore:
 
     __slots__ = (
         "_contender",
+        "_ms",
+        "_timer",
         "acquired",
         "client",
         "examination",
@@ -58,9 +62,16 @@ class LockStore:
         "waits",
     )
 
-    def __init__(self, clients: Sequence[Client]) -> None:
-        """Begin with no lines; the first client's hooks are told of everything."""
+    def __init__(self, clients: Sequence[Client], ms: int) -> None:
+        """Begin with no lines.
+
+        Args:
+            clients: The first one's hooks are told of everything.
+            ms: The usual lease.
+        """
         self.client = clients[0]
+        self._ms = ms
+        self._timer: SharedTimer | None = None
         self.examination = Examination(clients, _FIX)
         self.lines: dict[str, Line] = {}
         self.owners: set[tuple[str, asyncio.Task[Any] | None]] = set()
@@ -75,10 +86,19 @@ class LockStore:
             self._contender = os.urandom(8).hex()
         return self._contender
 
-    def unconfirmed(self, kind: Kind, token: str, ms: int, error: BaseException | None) -> None:
+    def timer(self, loop: asyncio.AbstractEventLoop, ms: int) -> SharedTimer | None:
+        """Find what rings for the leases of the usual length; None for others."""
+        if ms != self._ms:
+            return None
+        if self._timer is None or self._timer.loop is not loop:
+            self._timer = SharedTimer(loop)
+        return self._timer
+
+    def unconfirmed(self, kind: Kind, ticket: Ticket, error: BaseException | None) -> None:
         """Give a token back until Redis confirms it, and tell why."""
         self.client.emit(ReleaseUnconfirmed(key=kind.key, reason=str(error)))
-        give_back(partial(kind.release, token, ""), _GHOST if kind.queues else ms / 1000)
+        again = partial(kind.release, ticket.token, "")
+        give_back(again, _GHOST if kind.queues else ticket.ms / 1000)
 
     def statistics(self) -> LockStatistics:
         """Take a snapshot of the counters."""

@@ -7,46 +7,42 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["Gift", "Ticket", "Won"]
-
-
-class Won(NamedTuple):
-    """An acquisition: the fence, and when the request that brought it left."""
-
-    fence: int
-    sent: float
+__all__ = ["Gift", "Ticket"]
 
 
 class Gift(NamedTuple):
     """A token that is being given up, and who is to have the lock instead."""
 
-    token: str
-    ms: int
+    ticket: Ticket
     to: Ticket | None
     passed: bool  # in one step; otherwise released, and the next is to ask
     sent: float
 
 
 class Ticket:
-    """One task's place in line.
+    """One task's place in line, and its acquisition once it has the lock.
 
     Attributes:
         token: Of this acquisition.
         ms: The lease that it wants.
         asked: Whether Redis may hold the lock under this token, for all we know.
         began: Whether it has waited, or asked over a connection that was up.
-        future: While it stands in line: `Won`, or whether a rival has just been let through.
+        future: While it stands in line: None when the lock was passed on to it; otherwise it is
+            to ask, and this says whether a rival has just been let through.
+        fence: What the acquisition brought.
+        sent: When the request that brought it left, by the monotonic clock.
     """
 
-    __slots__ = ("asked", "began", "future", "ms", "token")
+    __slots__ = ("asked", "began", "fence", "future", "ms", "sent", "token")
 
     def __init__(self, token: str, ms: int) -> None:
         """Take a place; nobody was asked."""
         self.token = token
         self.ms = ms
-        self.asked = False
-        self.began = False
-        self.future: asyncio.Future[Won | bool] | None = None
+        self.asked = self.began = False
+        self.future: asyncio.Future[bool | None] | None = None
+        self.fence = 0
+        self.sent = 0.0
 
     @property
     def gone(self) -> bool:
