@@ -218,7 +218,7 @@ class Flight(Waiter, Generic[T]):
                 if found is None or found.found is Found.OURS:
                     await self._lead(generation, capture, None if found is None else verdict)
                     return
-                found = await store.settled(found)
+                found = await store.verdicts.settled(found)
                 if found.found is Found.LEASE and not waited:
                     waited = True
                     store.counters.waits += 1
@@ -227,7 +227,7 @@ class Flight(Waiter, Generic[T]):
                 reason, error = "unavailable", problem
                 break
             except ReplyError as problem:
-                reason = store.without_lease(self._key, problem)
+                reason = store.verdicts.without_lease(self._key, problem)
                 break
             if found is None:
                 return
@@ -254,8 +254,8 @@ class Flight(Waiter, Generic[T]):
         self._expected.add(verdict.generation)
         async with self._store.client.watch(self._key, before_read=self._before_read) as watch:
             while True:
-                verdict = self._store.judge(self._key, watch.value)
-                verdict = await self._store.settled(verdict)
+                verdict = self._store.verdicts.judge(self._key, watch.value)
+                verdict = await self._store.verdicts.settled(verdict)
                 if not self._is_loading(verdict):
                     return self._take(verdict)
                 self._expected.add(verdict.generation)
@@ -382,11 +382,11 @@ class Flight(Waiter, Generic[T]):
             created_ms=time.time_ns() // 1_000_000,
             era=captured.era,
             load_ms=took * 1000,
-            for_waiters=store.error_ttl == 0,
+            for_waiters=store.lifetimes.error == 0,
             tags=captured.tags,
         )
         try:
-            await store.fill(self._key, generation, entry, store.error_ttl or _NOTICE)
+            await store.fill(self._key, generation, entry, store.lifetimes.error or _NOTICE)
         except BackendError as problem:
             store.client.emit(FillRefused(key=self._key, reason=f"unavailable: {problem}"))
 
@@ -403,7 +403,7 @@ class Flight(Waiter, Generic[T]):
                 RefreshFailed(
                     key=self._key,
                     type_name=type(error).__qualname__,
-                    retry_after=store.staleness.retry / 1000,
+                    retry_after=store.lifetimes.staleness.retry / 1000,
                 )
             )
 
