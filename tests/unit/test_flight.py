@@ -19,7 +19,8 @@ from millpond import (
     ReplyError,
 )
 from millpond.cache.decision import ABSENT, Found, Verdict, barred, dead
-from millpond.cache.flight import START_OVER, Flight, Landed, StartOver
+from millpond.cache.flight import Flight
+from millpond.cache.landing import START_OVER, Landed, StartOver
 from millpond.cache.store import Store
 from millpond.cache.versions import Captured
 from millpond.core.codec import Codec

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from millpond.cache.decision import Found
-from millpond.cache.flight import Flight, Landed
+from millpond.cache.flight import Flight
+from millpond.cache.landing import Landed
 from millpond.cache.stale import fallen_back
 from millpond.cache.waiting import seen_waiting, would_deadlock
 from millpond.errors import LoadDeadlock, RemoteLoadError
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 
     from millpond.cache.decision import Verdict
-    from millpond.cache.flight import StartOver
+    from millpond.cache.landing import StartOver
     from millpond.cache.loaded import Loader, Revalidate
     from millpond.cache.store import Store
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from millpond.cache.batches import BATCH, batched
 from millpond.cache.decision import Found, Seen, Verdict
-from millpond.cache.flight import Landed
+from millpond.cache.landing import Landed
 from millpond.cache.missing import MISSING
 from millpond.core.entry import HEAD_SIZE
 from millpond.errors import BackendError, ConfigError

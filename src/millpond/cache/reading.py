@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from millpond.cache.decision import Found, Verdict, dead
 from millpond.cache.entry import described, read_entry
-from millpond.cache.flight import Landed
 from millpond.cache.joining import join_or_begin
+from millpond.cache.landing import Landed
 from millpond.cache.missing import MISSING, Missing
 from millpond.cache.stale import begin_refresh
 from millpond.errors import BackendError

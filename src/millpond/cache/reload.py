@@ -20,7 +20,8 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from millpond.cache.decision import ABSENT, Found, Verdict
-from millpond.cache.flight import Flight, Landed
+from millpond.cache.flight import Flight
+from millpond.cache.landing import Landed
 from millpond.cache.waiting import seen_waiting, would_deadlock
 from millpond.errors import LoadDeadlock
 

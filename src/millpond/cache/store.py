@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from millpond.cache.decision import Seen
-    from millpond.cache.flight import Flight, Landed
+    from millpond.cache.flight import Flight
+    from millpond.cache.landing import Landed
     from millpond.cache.missing import Missing
     from millpond.cache.policy import CachePolicy
     from millpond.cache.versions import Capture, Captured
