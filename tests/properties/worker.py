@@ -23,7 +23,7 @@ from tests.properties.history import History, Read, Write
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from millpond.cache.versions import Captured
+    from millpond.cache.captured import Captured
 
 __all__ = ["Plan", "connect"]
 

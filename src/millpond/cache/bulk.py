@@ -45,10 +45,10 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from types import TracebackType
 
+    from millpond.cache.captured import Captured
     from millpond.cache.decision import Verdict
     from millpond.cache.loaded import Loaded
     from millpond.cache.store import Store
-    from millpond.cache.versions import Captured
 
 __all__ = [
     "NOTHING",

@@ -10,8 +10,8 @@ from millpond.errors import BackendError
 from millpond.events import FillRefused, RefreshFailed
 
 if TYPE_CHECKING:
+    from millpond.cache.captured import Captured
     from millpond.cache.store import Store
-    from millpond.cache.versions import Captured
 
 __all__ = ["defer", "publish"]
 

@@ -35,11 +35,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from millpond.cache.captured import Captured
 from millpond.cache.decision import Found, Verdict
 from millpond.cache.failing import defer, publish
 from millpond.cache.landing import Callers, Landed
 from millpond.cache.loaded import NOT_MODIFIED, asked, unwrapped
-from millpond.cache.versions import Captured
 from millpond.cache.waiting import Waiter, current
 from millpond.core.entry import new_generation
 from millpond.errors import (
@@ -57,10 +57,10 @@ from millpond.events import FillRefused, LoadFailed, LoadFinished, LoadUnleased
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from millpond.cache.captured import Capture
     from millpond.cache.landing import StartOver
     from millpond.cache.loaded import Loaded, Loader, NotModified, Revalidate
     from millpond.cache.store import Store
-    from millpond.cache.versions import Capture
 
 __all__ = ["Flight"]
 

@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Collection, Sequence
 
+    from millpond.cache.captured import Capture, Captured
     from millpond.cache.decision import Seen
     from millpond.cache.flight import Flight
     from millpond.cache.landing import Landed
     from millpond.cache.missing import Missing
     from millpond.cache.policy import CachePolicy
-    from millpond.cache.versions import Capture, Captured
     from millpond.core.client import Client
     from millpond.core.codec import Codec
 

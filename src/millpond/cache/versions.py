@@ -38,46 +38,35 @@ What must stay true:
 
 from __future__ import annotations
 
-import asyncio
 import os
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from millpond.cache.batches import gathered
+from millpond.cache.batches import gathered, when_all
+from millpond.cache.captured import Capture, Captured
 from millpond.core.entry import ERA_SIZE, IS_SOFT, hit_prefix
 from millpond.core.journal import Invalidation
 from millpond.core.scripts import Script
 from millpond.core.slots import Collector
-from millpond.errors import BackendUnavailable, ConfigError
+from millpond.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    import asyncio
+    from collections.abc import Sequence
 
     from millpond.core.client import Client
     from millpond.core.codec import Codec
     from millpond.core.entry import TagVersion
 
-__all__ = ["NO_VERSIONS", "Captured", "Capture", "Versions", "Worth"]
+__all__ = ["Versions", "Worth"]
 
 _VERSION = Script.load("millpond.cache", "version")
 _REVOKE = Script.load("millpond.cache", "revoke")
 
 _SIZE = 12
 _SHORTEST = 3_600_000  # milliseconds: a namespace that is rarely filled is not forgotten every time
-_TRIES = 4
 _NEVER = b"\0never"  # what no entry begins with
-
-
-class Captured(msgspec.Struct, frozen=True):
-    """The versions that a load began under."""
-
-    era: bytes
-    epoch: bytes  # of the tags that only the loader knows
-    tags: tuple[TagVersion, ...] = ()
-
-
-NO_VERSIONS = Captured(b"", b"")
 
 
 class Worth(msgspec.Struct, frozen=True):
@@ -244,7 +233,7 @@ class Versions:
                 for reply, version in zip(replies, expected, strict=True)
             )
 
-        return _when_all(asked, same)
+        return when_all(asked, same)
 
     async def learn(self, captured: Captured, tags: Sequence[str], ttl: int) -> Captured | None:
         """Capture tags that only the loader knew, after the load.
@@ -338,66 +327,9 @@ class Versions:
         return Invalidation(_REVOKE, (key,), (fresh_version, self._ttl, first, last))
 
 
-class Capture:
-    """Versions being read; they count once they are there, and the load begins after that."""
-
-    __slots__ = ("_asked", "_tags", "_ttl", "_versions")
-
-    def __init__(
-        self, versions: Versions, tags: Sequence[str], asked: list[asyncio.Future[Any]], ttl: int
-    ) -> None:
-        """Use `Versions.capture` instead."""
-        for future in asked:
-            future.add_done_callback(_consumed)
-        self._versions = versions
-        self._tags = tags
-        self._asked = asked
-        self._ttl = ttl
-
-    async def done(self) -> Captured:
-        """Return them; makes the namespace's where it has none.
-
-        Raises:
-            BackendError: Redis is out of reach.
-            ConfigError: `restart="clear"` where there is no run id.
-
-        Redis: nothing, or one EVALSHA where the namespace had no version.
-        """
-        tags = tuple(zip(self._tags, [await one for one in self._asked], strict=True))
-        for _ in range(_TRIES):
-            captured = self._versions.now(tags)
-            if captured is not None:
-                return captured
-            await self._versions.keep(self._ttl)
-        raise BackendUnavailable(
-            "the namespace's version changes faster than it is read: do several servers answer at "
-            "one address, each with a run id of its own?"
-        )
-
-
 def fresh_version() -> bytes:
     """Draw 12 random bytes, which no process ever draws again."""
     return os.urandom(_SIZE)
-
-
-def _when_all(
-    futures: Sequence[asyncio.Future[Any]], judge: Callable[[list[Any]], bool]
-) -> asyncio.Future[bool]:
-    """Return a future of a judgement on all results; False where one failed."""
-    answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-    left = len(futures)
-
-    def one(_: asyncio.Future[Any]) -> None:
-        nonlocal left
-        left -= 1
-        if left or answer.done():
-            return
-        failed = [f for f in futures if f.cancelled() or f.exception() is not None]
-        answer.set_result(not failed and judge([f.result() for f in futures]))
-
-    for future in futures:
-        future.add_done_callback(one)
-    return answer
 
 
 def _consumed(future: asyncio.Future[Any]) -> None:

@@ -33,8 +33,8 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
+from millpond.cache.captured import NO_VERSIONS
 from millpond.cache.verdicts import cannot_write
-from millpond.cache.versions import NO_VERSIONS
 from millpond.core.entry import new_generation
 from millpond.errors import BackendError, BackendUnavailable, ClosedError, ConfigError
 
