@@ -18,7 +18,7 @@ from millpond import (
     RefreshFailed,
 )
 from millpond.events import FillRefused
-from tests.support.fleet import Member, Source, ask, until
+from tests.support.fleet import Member, Source, ask, at_rest, until
 from tests.support.proxy import Proxy
 from tests.support.rows import Rows
 
@@ -35,10 +35,6 @@ async def one(url: str) -> AsyncIterator[Member[int]]:
     policy = CachePolicy(stale_while_revalidate=60, jitter=5)
     async with Member[int](url, policy=policy) as member:
         yield member
-
-
-async def at_rest(member: Member[Any]) -> None:
-    await until(lambda: not member.cache.statistics().flights)
 
 
 # -- Loaded --------------------------------------------------------------------------------------
