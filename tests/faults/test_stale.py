@@ -183,7 +183,7 @@ async def test_redis_lost_during_a_refresh_costs_readers_nothing(own: Server) ->
         own.kill()
         await until(lambda: one.client.statistics().state == "down")
         source.release()
-        await at_rest(one)
+        await until(lambda: one.told(FillRefused))  # the flight has landed before its fill has
         (event,) = one.told(FillRefused)
         assert "unavailable" in event.reason
         assert await ask(one, source.load) == 2
@@ -217,7 +217,7 @@ async def test_redis_that_restarts_empty_during_a_refresh_refuses_the_fill(own: 
         await until(lambda: one.client.statistics().reconnects)
         await until(lambda: one.client.statistics().state == "up")
         source.release()
-        await at_rest(one)
+        await until(lambda: one.told(FillRefused))  # the flight has landed before its fill has
         assert [event.reason for event in one.told(FillRefused)] == ["revoked"]
         assert await one.cache.get(1) is MISSING
 

@@ -13,7 +13,7 @@ import pytest
 from millpond.core.exchange import pack
 from millpond.core.wire import Lost, Wire
 from millpond.errors import BackendTimeout, BackendUnavailable
-from tests.support.conversation import text
+from tests.support.conversation import bulk, text
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -48,7 +48,7 @@ class Scene:
             asyncio.get_running_loop(),
             address="nowhere",
             timeout=TIMEOUT,
-            limit=100,
+            limit=1000,
             on_push=lambda _: None,
             on_lost=lambda _, lost: self.losses.append(lost),
         )
@@ -63,6 +63,16 @@ class Scene:
             asyncio.get_running_loop().call_soon(self.later, turns - 1, data)
         else:
             self.wire.data_received(data)
+
+
+@pytest.mark.parametrize(("asked", "at_once"), [(5, 5), (10, 8), (30, 15), (500, 64)])
+async def test_half_of_what_is_unanswered_is_resolved_in_a_turn(asked: int, at_once: int) -> None:
+    scene = Scene()
+    answers = [scene.call("ECHO", str(number)) for number in range(asked)]
+    await asyncio.sleep(0)
+    scene.wire.data_received(b"".join(bulk(str(number)) for number in range(asked)))
+    assert sum(answer.done() for answer in answers) == at_once
+    assert await asyncio.gather(*answers) == [str(number).encode() for number in range(asked)]
 
 
 @pytest.mark.parametrize("turns", [1, 2, 3])

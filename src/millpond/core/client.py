@@ -389,9 +389,9 @@ class Client:
             self._misused()
         future = loop.create_future()
         slot = future if tell is None else Told(future, tell)
-        tail = (len(keys), *keys, *args)
+        command = ("EVALSHA", script.sha, len(keys), *keys, *args)
         # On the connection that does not know it, whatever calls use by then.
-        lane.group((("EVALSHA", script.sha, *tail),), (Retry(slot, lane, script, tail),))
+        lane.group((command,), (Retry(slot, lane, script, command),))
         return future
 
     def invalidate(self, invalidations: Sequence[Invalidation]) -> asyncio.Future[str]:

@@ -170,10 +170,14 @@ class Exchange:
                 if not slot.done():
                     slot.set_exception(self._dead())
             return
-        if self._line or len(self._batch) >= self._room:
+        batch = self._batch
+        if self._line or len(batch) >= self._room:
             self._line.append((packed, slots))
-        else:
-            self._enqueue(packed, slots)
+            return
+        if not batch:
+            self._wake()
+        self._parts.extend(packed)
+        batch.extend(slots)
 
     def _make_issue(self) -> Callable[..., asyncio.Future[Any]]:
         """Make `call` as a closure: this is the hottest path, and cells are cheaper than slots."""
@@ -337,6 +341,11 @@ class Exchange:
         while stamps and stamps[0][0] <= received:
             stamps.popleft()
         return stamps[0][1] if stamps else None
+
+    @property
+    def unanswered(self) -> int:
+        """How many commands await replies."""
+        return len(self._inflight)
 
     @property
     def in_flight(self) -> int:

@@ -21,10 +21,10 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
 import random
 import time
 from functools import partial
+from os import urandom
 from typing import TYPE_CHECKING, Any
 
 from millpond.core import durations
@@ -76,7 +76,7 @@ _SOONEST = 0.02  # seconds between renewals that fail
 
 def new_token() -> str:
     """Make a token for one acquisition: 24 characters, from the system's randomness."""
-    return os.urandom(12).hex()
+    return urandom(12).hex()
 
 
 def lease_keys(key: str) -> tuple[str, str, str]:

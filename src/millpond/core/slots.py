@@ -138,29 +138,30 @@ class Told:
 
 
 class Retry:
-    """An EVALSHA that is followed by an EVAL if, and only if, the server has run nothing."""
+    """An EVALSHA that is followed by an EVAL if, and only if, the server has run nothing.
 
-    __slots__ = ("_future", "_lane", "_script", "_tail")
+    Attributes:
+        done: Whether the caller has gone.
+        set_result: Resolves the caller's future. Both are the future's own: every script's answer
+            passes here.
+    """
 
-    def __init__(self, future: Slot, lane: Lane, script: Script, tail: tuple[Arg, ...]) -> None:
-        """Resolve `future`, or send the source and `tail` over `lane` on NOSCRIPT."""
+    __slots__ = ("_command", "_future", "_lane", "_script", "done", "set_result")
+
+    def __init__(self, future: Slot, lane: Lane, script: Script, command: tuple[Arg, ...]) -> None:
+        """Resolve `future`, or send the source in place of the digest over `lane` on NOSCRIPT."""
         self._future = future
+        self.done = future.done
+        self.set_result = future.set_result
         self._lane = lane
         self._script = script
-        self._tail = tail
-
-    def done(self) -> bool:
-        """Tell whether the caller has gone."""
-        return self._future.done()
-
-    def set_result(self, result: Any, /) -> None:
-        """Resolve the caller's future; `done` was asked just before."""
-        self._future.set_result(result)
+        self._command = command
 
     def set_exception(self, exception: BaseException, /) -> None:
         """Send the source on NOSCRIPT; pass on anything else."""
         if isinstance(exception, ReplyError) and exception.code == "NOSCRIPT":
-            self._lane.group((("EVAL", self._script.source, *self._tail),), (self._future,))
+            by_source = ("EVAL", self._script.source, *self._command[2:])
+            self._lane.group((by_source,), (self._future,))
         else:
             settle(self._future, exception)
 

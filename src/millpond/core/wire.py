@@ -36,11 +36,13 @@ __all__ = ["Lost", "Wire"]
 _DRY_TURNS = 3
 
 
-# Replies resolved in one turn. Were a hundred callers answered at once, they would all ask again at
-# once, and this process would idle while the server works and the server while this one does. In
-# bites, what the first have asked is on its way while the rest are being answered: half as much
-# again in GETs a second, at two thirds of the latency.
-_BITE = 64
+# Replies resolved in one turn: half of what is unanswered, within these bounds. Were fifty callers
+# answered at once, they would all ask again at once, and this process would idle while the server
+# works and the server while this one does. In bites, what the first have asked is on its way while
+# the rest are being answered: half as much again in GETs a second. Of fewer than `_LEAST` each, the
+# system calls would cost more than that brings.
+_MOST = 64
+_LEAST = 8
 
 
 class Lost:
@@ -122,7 +124,9 @@ class Wire(asyncio.Protocol):
         self.reads += 1
         exchange = self.exchange
         try:
-            if exchange.feed(data, _BITE) and not self._biting:
+            bite = exchange.unanswered // 2
+            bite = _MOST if bite > _MOST else max(bite, _LEAST)
+            if exchange.feed(data, bite) and not self._biting:
                 self._biting = True
                 self._loop.call_soon(self._bite)
         except ProtocolError as error:

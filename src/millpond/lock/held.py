@@ -155,10 +155,9 @@ class Grip:
 
     def _lost(self, reason: str) -> None:
         self._report(reason)
-        if reason != "max_hold":
-            # Others need not wait for what the block does yet. By the token, this harms nobody.
-            if self._surrendered():
-                self._line.hand_on(self._ticket)
+        # Others need not wait for what the block does yet. By the token, this harms nobody.
+        if reason != "max_hold" and self._surrendered():
+            self._line.hand_on(self._ticket)
         if self._held is not None:
             self._held.lose(self, reason)
 

@@ -32,6 +32,7 @@ class Hold:
         store: LockStore,
         names: tuple[Any, ...],
         kinds: tuple[Kind, ...],
+        *,
         ms: int,
         wait: float | None,
         max_hold: float,

@@ -141,9 +141,7 @@ class Line:
                         break
                     until = None  # the answer took longer than the lease
                     continue
-                until = self._refused(ticket, reply)
-                if at_once:
-                    raise LockTimeout(self.kind.key, 0.0)
+                until = self._refused(ticket, reply, at_once=at_once)
                 if bell is None:
                     self._store.waits += ticket.future is None
                     bell = Bell(self._store.client, self.kind)
@@ -198,9 +196,11 @@ class Line:
             self._marked = waits or marked
         return future
 
-    def _refused(self, ticket: Ticket, reply: int) -> float:
+    def _refused(self, ticket: Ticket, reply: int, *, at_once: bool) -> float:
         """Take note of a refusal; gives the time at which it is over by itself."""
         ticket.asked = self.kind.queues  # a place is to be given up, too
+        if at_once:
+            raise LockTimeout(self.kind.key, 0.0)
         return time.monotonic() - reply / 1000 if reply else math.inf
 
     def _lasts(self, ticket: Ticket) -> bool:

@@ -319,9 +319,9 @@ class Locks:
             self._store,
             names,
             kinds,
-            ms,
-            None if wait is None else _wait(wait),
-            math.inf if max_hold is None else seconds(max_hold, "max_hold"),
+            ms=ms,
+            wait=None if wait is None else _wait(wait),
+            max_hold=math.inf if max_hold is None else seconds(max_hold, "max_hold"),
         )
 
     def _only_single(self, what: str) -> None:
