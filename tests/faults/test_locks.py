@@ -69,6 +69,28 @@ async def test_lost_release_is_sent_again(server: Server) -> None:
             pass
 
 
+async def test_release_that_is_cancelled_and_lost_is_sent_again(server: Server) -> None:
+    async with Proxy(server.port) as proxy, Locker(proxy.url) as one, Locker(server.url) as behind:
+        inside = asyncio.Event()
+
+        async def use() -> None:
+            async with one.locks.hold("a"):
+                proxy.connections[0].to_server.swallow()
+                inside.set()
+
+        task = asyncio.create_task(use())
+        await inside.wait()
+        await asyncio.sleep(0)
+        assert not task.done()  # it waits for the answer
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await behind.token("a") is not None
+        proxy.cut_all()
+        async with asyncio.timeout(5), behind.locks.hold("a"):  # its lease would last 10 s
+            pass
+
+
 async def test_lost_reply_when_passing_on_within_a_process_serves_the_next(server: Server) -> None:
     async with Proxy(server.port) as proxy, Locker(proxy.url) as one, Locker(server.url) as behind:
         fences: list[int] = []

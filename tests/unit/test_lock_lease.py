@@ -21,9 +21,9 @@ class Holding:
         self.lost: list[str] = []
         self.closed = False
         options = {"seconds": 9.0, "sent": 100.0} | options
-        self.lease = Lease(self._renew, self.lost.append, clock=lambda: self.now, **options)
+        self.lease = Watched(self, clock=lambda: self.now, **options)
 
-    def _renew(self, ms: int) -> asyncio.Future[int]:
+    def renew(self, ms: int) -> asyncio.Future[int]:
         if self.closed:
             raise ClosedError("closed")
         self.sent.append(ms)
@@ -45,6 +45,20 @@ class Holding:
         await asyncio.sleep(0)
 
 
+class Watched(Lease):
+    """Tells a holding everything."""
+
+    def __init__(self, holding: Holding, **options: Any) -> None:
+        self.holding = holding
+        super().__init__(**options)
+
+    def renew(self, ms: int) -> asyncio.Future[int]:
+        return self.holding.renew(ms)
+
+    def lost(self, reason: str) -> None:
+        self.holding.lost.append(reason)
+
+
 async def test_renewal_leaves_at_a_third_and_not_before() -> None:
     holding = Holding()
     await holding.at(102.9)
@@ -53,7 +67,7 @@ async def test_renewal_leaves_at_a_third_and_not_before() -> None:
     assert holding.sent == [9000]
     await holding.at(104)
     assert holding.sent == [9000]  # one at a time
-    holding.lease.release()
+    holding.lease.stop()
 
 
 async def test_deadline_moves_when_the_renewal_is_confirmed_and_counts_from_its_sending() -> None:
@@ -64,7 +78,7 @@ async def test_deadline_moves_when_the_renewal_is_confirmed_and_counts_from_its_
     await holding.answer(1)
     assert holding.lease.deadline == 112  # from 103, not from 105
     assert holding.lease.remaining() == 7
-    assert holding.lease.release() == ""
+    assert holding.lease.stop() == ""
 
 
 async def test_deadline_passes_while_a_renewal_is_unanswered() -> None:
@@ -90,7 +104,7 @@ async def test_clock_is_asked_before_any_timer_has_fired() -> None:
     holding.now = 109
     assert holding.lease.check() == "expired"
     assert holding.lost == ["expired"]
-    assert holding.lease.release() == "expired"
+    assert holding.lease.stop() == "expired"
 
 
 async def test_refused_renewal_ends_the_lease_at_once() -> None:
@@ -110,7 +124,7 @@ async def test_failed_renewal_is_tried_again_until_the_deadline() -> None:
     assert len(holding.sent) == 2
     await holding.answer(1)
     assert holding.lease.deadline == 113
-    holding.lease.release()
+    holding.lease.stop()
 
 
 async def test_closed_client_lets_the_lease_run_out() -> None:
@@ -129,7 +143,7 @@ async def test_confirmation_read_late_proves_that_nothing_was_interrupted() -> N
     await holding.answer(1)
     assert holding.lease.check() == ""
     assert holding.lease.deadline == 112
-    holding.lease.release()
+    holding.lease.stop()
 
 
 async def test_limit_ends_what_is_renewed() -> None:
@@ -153,7 +167,7 @@ async def test_shorter_extension_counts_before_it_is_confirmed() -> None:
     with pytest.raises(BackendTimeout):
         await extending
     assert holding.lease.deadline == 102
-    holding.lease.release()
+    holding.lease.stop()
 
 
 async def test_longer_extension_counts_once_it_is_confirmed() -> None:
@@ -164,7 +178,7 @@ async def test_longer_extension_counts_once_it_is_confirmed() -> None:
     await holding.answer(1)
     await extending
     assert holding.lease.deadline == 120
-    holding.lease.release()
+    holding.lease.stop()
 
 
 async def test_earlier_renewal_answered_after_a_shorter_extension_moves_nothing() -> None:
@@ -178,13 +192,13 @@ async def test_earlier_renewal_answered_after_a_shorter_extension_moves_nothing(
     assert holding.lease.deadline == 104
     await holding.answer(1)
     await extending
-    holding.lease.release()
+    holding.lease.stop()
 
 
 async def test_released_lease_tells_nobody_anything() -> None:
     holding = Holding()
     await holding.at(103)
-    assert holding.lease.release() == ""
+    assert holding.lease.stop() == ""
     await holding.answer(0)
     holding.now = 200
     assert holding.lease.check() == "released"

@@ -36,12 +36,13 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from millpond.core.client import Client
-    from millpond.core.commands import Arg
     from millpond.core.shared_timer import SharedTimer
 
 __all__ = [
+    "ACQUIRE",
     "FENCE_TTL",
     "MARK_TTL",
+    "RELEASE",
     "SHORTEST",
     "Lease",
     "acquire",
@@ -62,13 +63,17 @@ MARK_TTL = 15_000
 SHORTEST = 0.05
 """Seconds. A shorter lease is over before a renewal has come back from a busy server."""
 
-_ACQUIRE = Script.load(
+ACQUIRE = Script.load(
     "millpond.core",
     "lease_acquire",
     constants={"FENCE_TTL": FENCE_TTL, "MARK_TTL": MARK_TTL},
 )
+"""Takes a lease, and marks who waits for it; `acquire` is for those who do not wait."""
+
+RELEASE = Script.load("millpond.core", "lease_release")
+"""Gives up a lease, and a mark."""
+
 _RENEW = Script.load("millpond.core", "lease_renew")
-_RELEASE = Script.load("millpond.core", "lease_release")
 
 _AGAIN = 0.05  # seconds between tries to give back what Redis did not confirm
 _SOONEST = 0.02  # seconds between renewals that fail
@@ -104,9 +109,6 @@ def acquire(
     keys: tuple[str, str, str],
     token: str,
     ms: int,
-    *,
-    contender: str = "",
-    marked: bool = False,
 ) -> asyncio.Future[int]:
     """Take a lease: free, or ours already.
 
@@ -115,8 +117,6 @@ def acquire(
         keys: As `lease_keys` names them.
         token: Of this acquisition; the same again after a lost reply.
         ms: The lease, milliseconds.
-        contender: Marked as waiting if another holds it; `""`: nobody waits.
-        marked: Whether it may have been marked before.
 
     Returns:
         A future: the fence when positive; else the holder's milliseconds, negated, 0 for no end.
@@ -124,14 +124,7 @@ def acquire(
     Redis:
         One EVALSHA.
     """
-    args: tuple[Arg, ...]
-    if marked:
-        args = (token, ms, contender, "1")
-    elif contender:
-        args = (token, ms, contender)
-    else:
-        args = (token, ms)
-    return client.run(_ACQUIRE, keys=keys, args=args)
+    return client.run(ACQUIRE, keys=keys, args=(token, ms))
 
 
 def renew(client: Client, keys: Sequence[str], token: str, ms: int) -> asyncio.Future[int]:
@@ -148,23 +141,17 @@ def renew(client: Client, keys: Sequence[str], token: str, ms: int) -> asyncio.F
     return client.run(_RENEW, keys=keys[:2], args=(token, ms, ms + FENCE_TTL))
 
 
-def release(
-    client: Client, key: str, token: str, *, waiting: str = "", contender: str = ""
-) -> asyncio.Future[int]:
+def release(client: Client, key: str, token: str) -> asyncio.Future[int]:
     """Give up a lease that is ours: 1, or 0 if it was not any more.
 
     Args:
         client: The way to Redis.
         key: The lease.
         token: Ours.
-        waiting: The key of its contenders, if one of them is to be struck out.
-        contender: Who waits no longer.
 
     Redis: one EVALSHA.
     """
-    if contender:
-        return client.run(_RELEASE, keys=(key, waiting), args=(token, contender))
-    return client.run(_RELEASE, keys=(key,), args=(token,))
+    return client.run(RELEASE, keys=(key,), args=(token,))
 
 
 def give_back(
@@ -207,8 +194,9 @@ def give_back(
 class Lease:
     """Renew something at a third of its time, and tell when it may no longer be ours.
 
-    It knows nothing of what is leased: a lock, a permit, a quorum. All its work is timers and
-    callbacks, so it has no task that could be cancelled.
+    It knows nothing of what is leased: a lock, a permit, a quorum; whoever does says in a subclass
+    how to `renew` it and what to do when it is `lost`. All its work is timers and callbacks, so it
+    has no task that could be cancelled.
 
     Attributes:
         deadline: When it ends, by the clock, unless a renewal is confirmed before.
@@ -221,9 +209,7 @@ class Lease:
         "_clock",
         "_limit",
         "_loop",
-        "_lost",
         "_next",
-        "_renew",
         "_shared",
         "_span",
         "_timer",
@@ -234,8 +220,6 @@ class Lease:
 
     def __init__(
         self,
-        renew: Callable[[int], asyncio.Future[Any]],
-        lost: Callable[[str], None],
         *,
         seconds: float,
         sent: float,
@@ -248,21 +232,16 @@ class Lease:
         """Start the clock.
 
         Args:
-            renew: Asks for so many milliseconds from now; its future is true when confirmed,
-                false when the lease is gone.
-            lost: Called once, with the reason, if it ends before it is released.
             seconds: What was taken.
             sent: When the request that took it left, by `clock`.
             limit: When to renew no more, and to end, by `clock`.
-            trust: How many of so many leased seconds are to be relied on; None: all.
+            trust: How many of so many leased seconds may be relied on; None: all.
             clock: Monotonic seconds.
             loop: The running loop, where it is known.
             shared: Rings for the first renewal in place of a timer of our own, if it can; only
                 with leases of one length.
         """
         self._trust = trust
-        self._renew = renew
-        self._lost = lost
         self._span = seconds
         self._limit = limit
         self._clock = clock
@@ -276,6 +255,14 @@ class Lease:
         self._timer: asyncio.TimerHandle | None = None
         if shared is None or due > deadline or not shared.add(self, due):
             self._arm()
+
+    def renew(self, ms: int) -> asyncio.Future[Any]:
+        """Ask for so many milliseconds from now: true when confirmed, false when it is gone."""
+        raise NotImplementedError
+
+    def lost(self, reason: str) -> None:
+        """Take note that it has ended before it was released; called once."""
+        raise NotImplementedError
 
     def remaining(self) -> float:
         """Tell how many seconds it is surely ours; 0 once it is not."""
@@ -291,22 +278,21 @@ class Lease:
     def check(self) -> str:
         """Ask the clock; gives `ended`, of which `lost` was told if this call found it out."""
         if not self.ended and self._clock() >= self.deadline:
-            self._end("max_hold" if self.deadline >= self._limit else "expired")
+            self._end(self._over())
         return self.ended
 
-    def release(self) -> str:
+    def stop(self) -> str:
         """Renew no more.
 
         Returns:
             `""`, or why it had ended before. `lost` is not called from here on.
         """
-        self._lost = _nobody
-        before = self.check()
-        if not before:
-            self.ended = "released"
-            self._disarm()
-        self._renew = _never  # whose it was and this knew each other: nothing is left to collect
-        return before
+        if self.ended:
+            return self.ended
+        late = self._over() if self._clock() >= self.deadline else ""
+        self.ended = late or "released"
+        self._disarm()
+        return late
 
     async def extend(self, seconds: float | None = None) -> None:
         """Renew now, and from now on by so much.
@@ -326,7 +312,7 @@ class Lease:
             self.deadline = min(self.deadline, self._trusted(sent, seconds))
         span = self._span
         try:
-            confirmed = await self._renew(_milliseconds(span))
+            confirmed = await self.renew(_milliseconds(span))
         finally:
             self._next = self._clock() + _SOONEST
             self._arm()
@@ -355,7 +341,7 @@ class Lease:
         if now >= self._next:
             self._next = math.inf  # until it is answered
             try:
-                future = self._renew(_milliseconds(self._span))
+                future = self.renew(_milliseconds(self._span))
             except (BackendError, ClosedError, ConfigError):
                 self._next = now + self._pause()
             else:
@@ -390,17 +376,12 @@ class Lease:
     def _end(self, reason: str) -> None:
         self.ended = reason
         self._disarm()
-        self._lost(reason)
+        self.lost(reason)
+
+    def _over(self) -> str:
+        """Say why it is over, once its deadline has passed."""
+        return "max_hold" if self.deadline >= self._limit else "expired"
 
 
 def _milliseconds(seconds: float) -> int:
     return max(1, math.ceil(round(seconds * 1000, 6)))
-
-
-def _never(ms: int) -> asyncio.Future[Any]:
-    """Stand in for the renewal of what has ended."""
-    raise AssertionError(f"a lease that has ended is not renewed by {ms} ms")
-
-
-def _nobody(reason: str) -> None:
-    """Stand in for a listener who has gone."""

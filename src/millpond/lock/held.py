@@ -32,23 +32,14 @@ if TYPE_CHECKING:
 __all__ = ["Grip", "Held"]
 
 
-class Grip:
-    """One key that is ours: its token, its fence, and the lease that is being renewed.
+class Grip(Lease):
+    """One key that is ours: its token, its fence, and its lease, which is being renewed.
 
     Attributes:
         task: Who acquired it.
-        lease: Its time.
     """
 
-    __slots__ = (
-        "_gone",
-        "_held",
-        "_line",
-        "_store",
-        "_ticket",
-        "lease",
-        "task",
-    )
+    __slots__ = ("_gone", "_held", "_line", "_store", "_ticket", "task")
 
     def __init__(
         self,
@@ -68,9 +59,7 @@ class Grip:
         self.task = task
         if kind.group:
             store.owners.add((kind.group, task))
-        self.lease = Lease(
-            self._renew,
-            self._lost,
+        super().__init__(
             seconds=ticket.ms / 1000,
             sent=ticket.sent,
             limit=limit,
@@ -85,16 +74,16 @@ class Grip:
         Raises:
             LockLost: It has been lost already.
         """
-        self.lease.end_by(limit)
-        ended = self.lease.check()
+        self.end_by(limit)
+        ended = self.check()
         if ended:
             raise LockLost(self.key, self.fence, ended)
 
     def belong_to(self, held: Held) -> None:
         """Say whom to tell of the loss; one that came before is told at once."""
         self._held = held
-        if self.lease.ended:
-            held.lose(self, self.lease.ended)
+        if self.ended:
+            held.lose(self, self.ended)
 
     @property
     def key(self) -> str:
@@ -129,7 +118,7 @@ class Grip:
 
     def _finished(self) -> bool:
         """Renew no more; tells whether the token is still to be given up."""
-        late = "" if self.lease.ended else self.lease.release()
+        late = "" if self.ended else self.stop()
         if late:  # the clock says so before any timer did
             self._report(late)
             if self._held is not None:
@@ -147,13 +136,15 @@ class Grip:
 
     def gone(self) -> None:
         """Take note that the release found it gone."""
-        self.lease.ended = "gone"
+        self.ended = "gone"
         self._report("gone")
 
-    def _renew(self, ms: int) -> asyncio.Future[int]:
+    def renew(self, ms: int) -> asyncio.Future[int]:
+        """Ask Redis."""
         return self._line.kind.renew(self._ticket.token, ms)
 
-    def _lost(self, reason: str) -> None:
+    def lost(self, reason: str) -> None:
+        """Tell whoever holds it."""
         self._report(reason)
         # Others need not wait for what the block does yet. By the token, this harms nobody.
         if reason != "max_hold" and self._surrendered():
@@ -240,7 +231,7 @@ class Held:
         """
         if self._released:
             return 0.0
-        return min([grip.lease.remaining() for grip in self._grips])
+        return min([grip.remaining() for grip in self._grips])
 
     def ensure_held(self) -> None:
         """Return if the lock is ours now; to be called right before a side effect.
@@ -255,7 +246,7 @@ class Held:
         if self._released:
             raise LockError(self._grips[0].key, f"{self!r} was released; acquire it again")
         for grip in self._grips:
-            grip.lease.check()
+            grip.check()
         if self._failure is not None:
             raise self.failure()
 
@@ -283,7 +274,7 @@ class Held:
                 )
         self.ensure_held()
         for grip in self._grips:
-            await grip.lease.extend(span)
+            await grip.extend(span)
         self.ensure_held()
 
     async def release(self) -> None:
@@ -332,17 +323,18 @@ class Held:
         if len(grips) == 1:
             leaving = grips[0].release()
             self._released = True
-            if leaving is not None:
-                self._note(grips[0], await leaving)
+            if leaving is not None and await leaving is False:
+                self._missed(grips[0])
             return
         pending = [grip.let_go() for grip in grips]
         self._released = True
         for grip, confirm in zip(grips, pending, strict=True):
-            self._note(grip, None if confirm is None else await confirm)
+            if confirm is not None and await confirm is False:
+                self._missed(grip)
 
-    def _note(self, grip: Grip, confirmed: bool | None) -> None:
-        """Take note of an answer to a release: whether it was still ours."""
-        if confirmed is False and not _over(grip):
+    def _missed(self, grip: Grip) -> None:
+        """Take note that the release found something not ours any more."""
+        if not _over(grip):
             grip.gone()
             self.lose(grip, "gone")
 
@@ -353,12 +345,14 @@ class Held:
             Whether the block is to raise `LockLost`: not for a cancellation from outside, nor
             when the block raises it already.
         """
+        if self._failure is None:
+            return False
         if self._cancelled and self._task is not None:
             self._cancelled = False
             outside = take_back(self._task, self._before, error)
         else:
             outside = isinstance(error, asyncio.CancelledError)
-        if self._failure is None or outside:
+        if outside:
             return False
         return not (isinstance(error, LockLost) and error.key in {g.key for g in self._grips})
 
@@ -370,4 +364,4 @@ class Held:
 
 def _over(grip: Grip) -> bool:
     """Tell whether its end is known already."""
-    return grip.lease.ended not in {"", "released"}
+    return grip.ended not in {"", "released"}

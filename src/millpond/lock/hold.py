@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from asyncio import current_task, get_running_loop
 from typing import TYPE_CHECKING, Any
 
 from millpond.core.lease import new_token
@@ -131,8 +132,8 @@ class Hold:
     async def _grip(self, kind: Kind) -> Grip:
         store = self._store
         # Asked once: up to Python 3.11 every question for the running loop is a system call.
-        loop = asyncio.get_running_loop()
-        task = asyncio.current_task(loop)
+        loop = get_running_loop()
+        task = current_task(loop)
         if kind.group and (kind.group, task) in store.owners:
             raise ConfigError(
                 f"this task holds the lock {kind.key!r} already: waiting for it would never end; "
@@ -151,7 +152,8 @@ class Hold:
         await line.enter(ticket, first=first, at_once=at_once)
         store.acquired += 1
         store.held += 1
-        limit = math.inf if len(self._kinds) > 1 else self._limit()  # else it begins with the last
+        # Of several the block begins with the last.
+        limit = self._limit() if self._max_hold < math.inf and len(self._kinds) == 1 else math.inf
         return Grip(store, line, ticket, task, limit)
 
     def _limit(self) -> float:

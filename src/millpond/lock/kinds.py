@@ -8,12 +8,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Protocol
 
-from millpond.core.lease import FENCE_TTL, MARK_TTL, acquire, lease_keys, release, renew
+from millpond.core.lease import ACQUIRE, FENCE_TTL, MARK_TTL, RELEASE, lease_keys, renew
 from millpond.core.leased_slots import release_slot, renew_slot, slots_keys, take_slot
 from millpond.core.scripts import Script
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
     from millpond.core.client import Client
 
@@ -61,12 +62,13 @@ class Kind(Protocol):
     queues: bool
     longest: float
 
-    def enqueue(self, token: str, contender: str) -> asyncio.Future[int] | None:
-        """Take a place in Redis for somebody who stands in line here; None: there is none."""
+    @property
+    def trust(self) -> Callable[[float], float] | None:
+        """Tells how many of so many leased seconds may be relied on; None: all."""
         ...
 
-    def trust(self, seconds: float) -> float:
-        """Tell how many of so many leased seconds may be relied on."""
+    def enqueue(self, token: str, contender: str) -> asyncio.Future[int] | None:
+        """Take a place in Redis for somebody who stands in line here; None: there is none."""
         ...
 
     def acquire(self, token: str, ms: int, contender: str, *, marked: bool) -> asyncio.Future[int]:
@@ -93,10 +95,7 @@ class _Single:
 
     queues = False
     longest = math.inf
-
-    def trust(self, seconds: float) -> float:
-        """All of them."""
-        return seconds
+    trust = None
 
     def enqueue(self, token: str, contender: str) -> asyncio.Future[int] | None:  # noqa: ARG002
         """Nothing."""
@@ -120,12 +119,15 @@ class Exclusive(_Single):
 
     def acquire(self, token: str, ms: int, contender: str, *, marked: bool) -> asyncio.Future[int]:
         """Ask."""
-        return acquire(self._client, self._keys, token, ms, contender=contender, marked=marked)
+        args: tuple[Any, ...] = (token, ms, contender, "1") if marked else (token, ms, contender)
+        return self._client.run(ACQUIRE, keys=self._keys, args=args if contender else (token, ms))
 
     def release(self, token: str, contender: str) -> asyncio.Future[int]:
         """Give up."""
-        waiting = self._keys[2]
-        return release(self._client, self.key, token, waiting=waiting, contender=contender)
+        if contender:
+            keys = (self.key, self._keys[2])
+            return self._client.run(RELEASE, keys=keys, args=(token, contender))
+        return self._client.run(RELEASE, keys=(self.key,), args=(token,))
 
     def renew(self, token: str, ms: int) -> asyncio.Future[int]:
         """Prolong."""

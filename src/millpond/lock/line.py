@@ -128,7 +128,7 @@ class Line:
                     elif bell is not None and until is not None:
                         await bell.wait(until)
                     ticket.sent = time.monotonic()
-                    reply = await self._send(ticket, waits=not at_once)
+                    reply = await self._ask(ticket, waits=not at_once)
                 except (BackendUnavailable, BackendTimeout, NoQuorum):
                     if not ticket.began or self._failing_for() > _GRACE:
                         raise
@@ -186,8 +186,7 @@ class Line:
 
     # -- contending ---------------------------------------------------------------------------
 
-    def _send(self, ticket: Ticket, *, waits: bool) -> asyncio.Future[int]:
-        """Ask Redis for the lock."""
+    def _ask(self, ticket: Ticket, *, waits: bool) -> asyncio.Future[int]:
         marked = self._marked
         contender = self._store.contender if waits or marked else ""
         future = self.kind.acquire(ticket.token, ticket.ms, contender, marked=marked)
@@ -205,7 +204,8 @@ class Line:
 
     def _lasts(self, ticket: Ticket) -> bool:
         """Tell whether what was just acquired is still ours, for all that the clock says."""
-        return time.monotonic() - ticket.sent < self.kind.trust(ticket.ms / 1000)
+        trust, lease = self.kind.trust, ticket.ms / 1000
+        return time.monotonic() - ticket.sent < (lease if trust is None else trust(lease))
 
     def _failing_for(self) -> float:
         """Take note that Redis is out of reach; gives the seconds since that began."""

@@ -81,6 +81,7 @@ class Locks:
             Node(each, f"node {number}", self._ms / 1000)
             for number, each in enumerate(clients, start=1)
         ]
+        self._quorum = len(clients) > 1
         self._key = Keyspace(self._client.prefix, namespace).__call__
         self._store = LockStore(clients, self._ms)
 
@@ -140,7 +141,10 @@ class Locks:
             One EVALSHA to acquire, one to release, for each name; while waiting, what
             `client.watch` does, and one EVALSHA whenever the lock may be free.
         """
-        return self._hold(names, lease, wait, max_hold, fair=fair)
+        if fair or self._quorum or len(names) != 1:
+            return self._hold(names, lease, wait, max_hold, fair=fair)
+        kind = Exclusive(self._client, self._named(names[0]))
+        return self._block(names, (kind,), lease, wait, max_hold)
 
     def try_hold(
         self,
@@ -290,7 +294,7 @@ class Locks:
             self._only_single("fair=True")
             process = self._store.contender
             kinds = tuple([Fair(self._client, self._named(name), process) for name in names])
-        elif len(self._nodes) > 1:
+        elif self._quorum:
             timeout = self._node_timeout
             kinds = tuple([Quorum(self._nodes, self._named(name), timeout) for name in names])
         else:
@@ -310,7 +314,7 @@ class Locks:
         max_hold: float | timedelta | None,
     ) -> Hold:
         ms = self._ms if lease is None else _milliseconds(lease)
-        if len(self._nodes) > 1 and ms > self._ms:
+        if self._quorum and ms > self._ms:
             raise ConfigError(
                 f"lease={lease} is longer than that of Locks(...), {self._ms / 1000:g} s: a node "
                 "that was restarted is kept out for no longer than that; raise it there"
@@ -325,7 +329,7 @@ class Locks:
         )
 
     def _only_single(self, what: str) -> None:
-        if len(self._nodes) > 1:
+        if self._quorum:
             raise ConfigError(f"{what} needs one Redis; make a Locks(client, ...) for it")
 
     def _named(self, name: Key) -> str:

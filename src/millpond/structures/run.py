@@ -58,6 +58,30 @@ _KEEP_TRYING = 600.0  # seconds for which a result that Redis has not confirmed 
 _LONGEST_PAUSE = 1.0  # seconds between these tries, by and by
 
 
+class _RunLease(Lease):
+    """The lease of a run, apart from it: a run's users have no use for what a lease can do."""
+
+    __slots__ = ("_renew", "_tell")
+
+    def __init__(
+        self,
+        renew: Callable[[int], asyncio.Future[int]],
+        tell: Callable[[str], None],
+        *,
+        seconds: float,
+        sent: float,
+    ) -> None:
+        self._renew = renew
+        self._tell = tell
+        super().__init__(seconds=seconds, sent=sent)
+
+    def renew(self, ms: int) -> asyncio.Future[int]:
+        return self._renew(ms)
+
+    def lost(self, reason: str) -> None:
+        self._tell(reason)
+
+
 class Run:
     """What the function of `run_once` is given: that it is its turn, and for how long.
 
@@ -106,7 +130,7 @@ class Run:
         self._before = 0 if self._task is None else self._task.cancelling()
         self.fence = fence
         renew = partial(ledger.renew, mark)
-        self._lease = Lease(renew, self._lost, seconds=seconds, sent=sent)
+        self._lease = _RunLease(renew, self._lost, seconds=seconds, sent=sent)
 
     def remaining(self) -> float:
         """Tell for how many seconds nobody else runs, if no renewal succeeds; 0: somebody may."""
@@ -182,7 +206,7 @@ class Run:
             give_back(send, _KEEP_TRYING, longest=_LONGEST_PAUSE)
             raise
         finally:
-            self._lease.release()
+            self._lease.stop()
         self._tally.unconfirmed += 1
         client = self._ledger.client
         client.emit(ResultUnconfirmed(key=self._ledger.result, reason=str(reason)))
@@ -192,7 +216,7 @@ class Run:
 
     async def _give_up(self, error: BaseException) -> str:
         """Let others run; tell why ours had ended before, unless that is not what to raise."""
-        late = self._lease.release()
+        late = self._lease.stop()
         if late and not self._failure:
             self._lost(late)  # the clock says so before any timer did
         outside = self._take_back(error)
