@@ -34,11 +34,7 @@ from millpond.core.codec import Codec
 from millpond.core.durations import milliseconds
 from millpond.core.entry import HEAD_SIZE
 from millpond.core.keys import Keyspace
-from millpond.errors import (
-    BackendError,
-    ConfigError,
-    InvalidationPending,
-)
+from millpond.errors import BackendError, ConfigError, InvalidationPending
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
@@ -143,6 +139,7 @@ class Cache(Generic[T]):
         self._versions = self._store.versions
         self._near = self._store.near
         self._soft = self._store.verdicts.fresh
+        self._checked = self._store.lifetimes.checked
         self._decode = codec.decode_or_raise
         self._counters = self._store.counters
 
@@ -365,7 +362,7 @@ class Cache(Generic[T]):
             in the background: EVALSHA claim and fill; or EVALSHA defer, if it fails.
         """
         name = self._key(key)
-        lifetime = None if ttl is None else self._store.lifetimes.given(ttl)
+        lifetime = None if ttl is None else self._checked(milliseconds(ttl, "ttl"))
         marks = tag_names(self._keyspace, tags) if tags else ()
         if (mode is not None or (scopes.entered and open_scopes())) and (
             self._mode(mode) != "normal"

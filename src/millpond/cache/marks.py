@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from millpond.cache.deletes import DELETE
+from millpond.cache.near import forgetting
 from millpond.core.entry import pack_mark
 from millpond.core.journal import First, Invalidation
 from millpond.core.scripts import Script
@@ -13,7 +14,6 @@ from millpond.events import FillRefused, WriteUnconfirmed
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
 
     from millpond.cache.near import Near
     from millpond.cache.statistics import Counters
@@ -70,7 +70,7 @@ class Marks:
         """
         head = pack_mark(token, self._codec.version, self._codec.fingerprint)
         args = (head, token, self.milliseconds, "1" if renewal else "")
-        return self._client.run(_MARK, keys=[key], args=args, tell=self._forget(key))
+        return self._client.run(_MARK, keys=[key], args=args, tell=forgetting(self._near, key))
 
     def unmark(self, key: str, token: bytes) -> None:
         """Take back a mark under which nothing was written, without waiting."""
@@ -112,11 +112,6 @@ class Marks:
         if reason:
             self._counters.unconfirmed_deletes += len(names)
             self._client.emit(WriteUnconfirmed(keys=tuple(names), reason=reason))
-
-    def _forget(self, key: str) -> Callable[[Any], None] | None:
-        """Return what has the near cache forget a key as soon as Redis has changed it."""
-        near = self._near
-        return None if near is None else lambda _: near.drop((key,))
 
 
 def _consumed(future: asyncio.Future[Any]) -> None:

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from millpond.core.codec import Codec
     from millpond.core.watch import Watches
 
-__all__ = ["Near"]
+__all__ = ["Near", "forgetting"]
 
 T = TypeVar("T")
 
@@ -330,6 +330,11 @@ class Near(Generic[T]):
         self._watches = self._client.watches
         self._watches.listen(self)
         self._loop, self._time, self._timer, self._trusted = loop, loop.time, None, 0.0
+
+
+def forgetting(near: Near[Any] | None, name: str) -> Callable[[Any], None] | None:
+    """Return what has a near cache, if there is one, forget a key once Redis has changed it."""
+    return None if near is None else lambda _: near.drop((name,))
 
 
 def _no_time() -> float:

@@ -17,7 +17,7 @@ from millpond.cache.keeping import Lease
 from millpond.cache.lifetimes import Lifetimes
 from millpond.cache.marks import Marks
 from millpond.cache.missing import MISSING
-from millpond.cache.near import Near
+from millpond.cache.near import Near, forgetting
 from millpond.cache.statistics import Counters
 from millpond.cache.verdicts import Verdicts
 from millpond.cache.versions import Versions
@@ -233,7 +233,9 @@ class Store(Generic[T]):
         Redis: one EVALSHA.
         """
         args = (generation, entry, ttl)
-        return bool(await self.client.run(_FILL, keys=[key], args=args, tell=self._changed(key)))
+        return bool(
+            await self.client.run(_FILL, keys=[key], args=args, tell=forgetting(self.near, key))
+        )
 
     async def defer(self, key: str, generation: bytes) -> bool:
         """Leave the value that we claimed in place, since its load has failed, if still there.
@@ -287,7 +289,7 @@ class Store(Generic[T]):
         asked: list[asyncio.Future[int]] = []
         for key, payload in values:
             entry, lifetime = self.entry(new_generation(), payload, ttl, captured)
-            tell = self._changed(key)
+            tell = forgetting(self.near, key)
             asked.append(self.client.run(_STORE, keys=[key], args=[entry, lifetime], tell=tell))
         return [bool(stored) for stored in await gathered(asked)]
 
@@ -298,11 +300,6 @@ class Store(Generic[T]):
         """
         kind = hit_prefix(self.version, self.fingerprint, era)[5:]
         return self.client.run(_TOUCH, keys=[key], args=[kind, ttl + self.lifetimes.kept, ttl])
-
-    def _changed(self, key: str) -> Callable[[Any], None] | None:
-        """Return what has the near cache forget a key as soon as Redis has changed it."""
-        near = self.near
-        return None if near is None else lambda _: near.drop((key,))
 
 
 def _consumed(future: asyncio.Future[Any]) -> None:
