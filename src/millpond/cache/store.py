@@ -233,9 +233,8 @@ class Store(Generic[T]):
         Redis: one EVALSHA.
         """
         args = (generation, entry, ttl)
-        return bool(
-            await self.client.run(_FILL, keys=[key], args=args, tell=forgetting(self.near, key))
-        )
+        tell = forgetting(self.near, key)
+        return bool(await self.client.run(_FILL, keys=[key], args=args, tell=tell))
 
     async def defer(self, key: str, generation: bytes) -> bool:
         """Leave the value that we claimed in place, since its load has failed, if still there.
