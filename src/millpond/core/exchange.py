@@ -163,8 +163,13 @@ class Exchange:
         """
         if get_ident() != self._home:
             raise ConfigError(ANOTHER_LOOP)
-        # Mostly it is one script: no comprehension, which has a frame of its own.
-        packed = (pack(commands[0]),) if len(commands) == 1 else tuple(map(pack, commands))
+        if len(commands) == 1:  # mostly, and a script: no frame more than it needs
+            try:
+                packed = (_pack_command(commands[0]),)
+            except (TypeError, UnicodeEncodeError) as error:
+                raise _unsendable(commands[0], error) from error
+        else:
+            packed = tuple(map(pack, commands))
         if self._dead is not None:
             for slot in slots:
                 if not slot.done():
