@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from millpond.cache.bounds import NearCache
 from millpond.cache.cache import Cache
 from millpond.cache.cached import Cached
 from millpond.cache.cached_many import CachedMany
@@ -10,7 +11,6 @@ from millpond.cache.entry import Entry
 from millpond.cache.fetching import Warmed
 from millpond.cache.loaded import NOT_MODIFIED, Loaded, NotModified
 from millpond.cache.missing import MISSING, Missing
-from millpond.cache.near import NearCache
 from millpond.cache.policy import CachePolicy
 from millpond.cache.statistics import CacheStatistics
 from millpond.cache.writing import Write

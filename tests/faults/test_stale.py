@@ -15,7 +15,16 @@ import pytest
 
 from millpond import MISSING, CachePolicy
 from millpond.events import DeleteUnconfirmed, FillRefused, RefreshFailed
-from tests.support.fleet import Member, Source, ask, put_value, until
+from tests.support.fleet import (
+    Member,
+    Source,
+    ask,
+    at_rest,
+    made_stale,
+    put_value,
+    refreshing,
+    until,
+)
 from tests.support.servers import Server
 
 if TYPE_CHECKING:
@@ -66,17 +75,6 @@ def told(*processes: subprocess.Popen[bytes]) -> list[dict[str, Any]]:
     return [json.loads(process.communicate(timeout=30)[0]) for process in processes]
 
 
-async def made_stale(member: Member[int], source: Source[int]) -> None:
-    """Have a value loaded, and then a newer one in the source."""
-    assert await ask(member, source.load) == source.value
-    source.value += 1
-    assert await member.cache.expire(1)
-
-
-async def at_rest(member: Member[int]) -> None:
-    await until(lambda: not member.cache.statistics().flights)
-
-
 # -- processes ---------------------------------------------------------------------------------
 
 
@@ -103,8 +101,7 @@ async def test_killed_refresher_costs_at_most_its_claim(
     lease_ttl = 1.0
     policy: dict[str, Any] = {"stale_while_revalidate": 60.0, "lease_ttl": lease_ttl}
     async with Member[int](url, policy=CachePolicy(**policy)) as one:
-        source = Source(1)
-        await made_stale(one, source)
+        source = await made_stale(one)
         victim = start(url, "hang", **policy)
         go(victim)
         assert victim.stdout is not None
@@ -127,8 +124,7 @@ async def test_overdue_value_of_a_killed_refresher_is_waited_for_and_loaded(
 ) -> None:
     policy: dict[str, Any] = {"stale_if_error": 60.0, "lease_ttl": 0.5}
     async with Member[int](url, policy=CachePolicy(**policy)) as one:
-        source = Source(1)
-        await made_stale(one, source)
+        source = await made_stale(one)
         victim = start(url, "hang", **policy)
         go(victim)
         assert victim.stdout is not None
@@ -183,11 +179,7 @@ async def test_outage_of_the_source_costs_it_one_call_in_stale_retry(
 @pytest.mark.both_loops
 async def test_redis_lost_during_a_refresh_costs_readers_nothing(own: Server) -> None:
     async with Member[int](own.url, policy=WHILE, command_timeout=0.3) as one:
-        source = Source(1)
-        await made_stale(one, source)
-        source.hold()
-        assert await ask(one, source.load) == 1
-        await source.called(2)
+        source = await refreshing(one)
         own.kill()
         await until(lambda: one.client.statistics().state == "down")
         source.release()
@@ -220,11 +212,7 @@ async def test_redis_lost_while_an_overdue_value_is_loaded_in_vain(own: Server) 
 
 async def test_redis_that_restarts_empty_during_a_refresh_refuses_the_fill(own: Server) -> None:
     async with Member[int](own.url, policy=WHILE, command_timeout=0.3) as one:
-        source = Source(1)
-        await made_stale(one, source)
-        source.hold()
-        assert await ask(one, source.load) == 1
-        await source.called(2)
+        source = await refreshing(one)
         own.restart()
         await until(lambda: one.client.statistics().reconnects)
         await until(lambda: one.client.statistics().state == "up")
@@ -236,8 +224,7 @@ async def test_redis_that_restarts_empty_during_a_refresh_refuses_the_fill(own: 
 
 async def test_full_server_serves_what_is_stale_and_refreshes_nothing(own: Server) -> None:
     async with Member[int](own.url, policy=WHILE) as one:
-        source = Source(1)
-        await made_stale(one, source)
+        source = await made_stale(one)
         own.execute("CONFIG", "SET", "maxmemory-policy", "noeviction")
         own.execute("CONFIG", "SET", "maxmemory", "1")
         assert await ask(one, source.load) == 1

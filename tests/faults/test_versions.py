@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from millpond import MISSING, Cache, CachePolicy, Client, ConfigError, InvalidationPending
-from millpond.events import InvalidationsReplayed
+from millpond import MISSING, Cache, CachePolicy, Client, ConfigError, InvalidationPending, Loaded
+from millpond.events import DeleteUnconfirmed, InvalidationsReplayed
 from tests.support.fleet import Member, Source, until
 from tests.support.proxy import Proxy
 from tests.support.servers import Server
@@ -85,6 +85,44 @@ async def test_pending_clear_survives_a_later_delete_of_tags(
         await until(lambda: one.client.statistics().state == "up")
         assert await one.cache.get(1) is MISSING
         await until(lambda: one.client.statistics().journal == 0)
+
+
+# -- an epoch that is refused, and tags that are not --------------------------------------------
+
+
+@pytest.mark.parametrize("what", ["delete_tags", "expire_tags"])
+@pytest.mark.parametrize("stored", ["before it is said again", "after it was refused again"])
+async def test_tag_whose_epoch_alone_was_refused_is_owed_until_it_was_changed_after_it(
+    start_server: Callable[[Server], Server], what: str, stored: str
+) -> None:
+    server = start_server(Server())
+    tags = (">secret", "resetkeys", "~t:n:{}tag:*", "&*", "+@all")
+    server.execute("ACL", "SETUSER", "app", "on", *tags)
+    url = server.tcp_url.replace("redis://", "redis://app:secret@")
+    tag = "t:n:{}tag:a"
+    async with Member[int](server.url) as one, Member[int](url) as other:
+        source = Source(1, held=True)
+
+        async def load_tagged() -> Loaded[int]:
+            return Loaded(await source.load(), tags=["a"])
+
+        early = asyncio.create_task(one.cache.get_or_set(1, load_tagged))
+        await source.called()
+        source.value = 2
+        assert await getattr(other.cache, what)("a") is False
+        assert [event.keys for event in other.told(DeleteUnconfirmed)] == [(tag,)]
+        changed = server.execute("GET", tag)
+        assert changed, "most readers need it alone"
+        if stored == "after it was refused again":
+            await until(lambda: server.execute("GET", tag) != changed)
+        assert other.client.statistics().journal == 2
+        source.release()
+        assert await early == 1, "its call began before"
+        assert await one.cache.get(1) == 1, "nothing that was acknowledged forbids it"
+        server.execute("ACL", "SETUSER", "app", "~*")
+        await until(lambda: other.client.statistics().journal == 0)
+        assert await one.cache.get(1) is MISSING
+        assert [event.count for event in other.told(InvalidationsReplayed)] == [2]
 
 
 # -- a server that was restarted ---------------------------------------------------------------

@@ -21,6 +21,7 @@ from millpond.errors import (
     ReplyError,
 )
 from millpond.events import WireDown
+from tests.support.fleet import until
 from tests.support.servers import Server
 
 if TYPE_CHECKING:
@@ -176,6 +177,27 @@ async def test_closing_fails_what_is_in_flight(start_server: Callable[[Server], 
         server.resume()
         async with client:
             assert await client.call("ECHO", "fine") == b"fine"
+
+
+async def test_closing_among_deletes_of_tags_leaves_all_of_them_owed_and_nobody_waiting(
+    start_server: Callable[[Server], Server],
+) -> None:
+    server = start_server(Server())
+    async with Redis.from_url(server.url) as theirs:
+        client = Client.from_redis(theirs, prefix="t", hooks=[])
+        users = Cache(client, "user", type=str, ttl=60)
+        async with client:
+            server.pause()
+            sent = asyncio.create_task(users.delete_tags("a"))
+            await until(lambda: client.statistics().in_flight)
+            queued = asyncio.create_task(users.delete_tags("b", "c"))
+            await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            assert [await sent, await queued] == [False, False]
+        assert client.statistics().journal == 4  # of the epoch and three tags
+        server.resume()
+        async with client:
+            await until(lambda: client.statistics().journal == 0)
 
 
 async def test_frozen_server_costs_each_call_a_timeout_and_mixes_up_no_replies(

@@ -17,9 +17,8 @@ from millpond import (
     NotModified,
     RefreshFailed,
 )
-from millpond.cache.versions import _REVOKE  # pyright: ignore[reportPrivateUsage]
 from millpond.events import FillRefused
-from tests.support.fleet import Member, Source, ask, until
+from tests.support.fleet import Member, Source, ask, at_rest, until
 from tests.support.proxy import Proxy
 from tests.support.rows import Rows
 
@@ -36,10 +35,6 @@ async def one(url: str) -> AsyncIterator[Member[int]]:
     policy = CachePolicy(stale_while_revalidate=60, jitter=5)
     async with Member[int](url, policy=policy) as member:
         yield member
-
-
-async def at_rest(member: Member[Any]) -> None:
-    await until(lambda: not member.cache.statistics().flights)
 
 
 # -- Loaded --------------------------------------------------------------------------------------
@@ -172,7 +167,7 @@ async def test_tag_that_is_deleted_while_its_version_is_learned_is_seen_to_have_
     assert await one.cache.get(1) is MISSING
 
 
-async def test_epoch_changes_ahead_of_the_tags_whatever_scripts_the_server_knows(
+async def test_tag_is_changed_only_once_the_change_of_the_epoch_was_acknowledged(
     server: Server,
 ) -> None:
     async with (
@@ -181,6 +176,7 @@ async def test_epoch_changes_ahead_of_the_tags_whatever_scripts_the_server_knows
         Member[int](server.tcp_url) as two,
     ):
         await two.cache.set(2, 2, tags=["author"])
+        await one.cache.delete_tags("another")  # the server knows the script
         source = Source(1, held=True)
 
         async def load() -> Loaded[int]:
@@ -188,22 +184,18 @@ async def test_epoch_changes_ahead_of_the_tags_whatever_scripts_the_server_knows
 
         early = asyncio.create_task(two.cache.get_or_set(1, load))
         await source.called()
-        server.execute("SCRIPT", "FLUSH")
+        versions = ("MGET", "t:n:{}era", "t:n:{}tag:author")
+        era, tag = server.execute(*versions)
         (connection,) = proxy.connections
-        connection.to_server.hold()
-        delivered = connection.to_client.delivered
+        connection.to_client.hold()
         deleting = asyncio.create_task(one.cache.delete_tags("author"))
-        await until(lambda: connection.to_server.waiting)
-        connection.to_server.release_before(b"t:n:{}tag:author")
-        await until(lambda: connection.to_client.delivered > delivered)
-        server.execute("SCRIPT", "LOAD", _REVOKE.source)  # by a third who deletes tags elsewhere
-        delivered = connection.to_client.delivered
-        connection.to_server.release_before(b"$4\r\nEVAL\r\n")
-        await until(lambda: connection.to_client.delivered > delivered)
+        await until(lambda: server.execute(*versions) != [era, tag])
+        after, as_before = server.execute(*versions)
+        assert [after[:6], as_before] == [era[:6], tag]
+        connection.to_client.release()
+        assert await deleting is True
         source.release()
         assert await early == 1
-        connection.to_server.release()
-        assert await deleting is True
         assert await two.cache.get(1) is MISSING
 
 

@@ -22,7 +22,16 @@ from millpond import (
 )
 from millpond.core.entry import IS_SOFT, parse
 from millpond.events import FillRefused, LoadFailed
-from tests.support.fleet import Member, Source, ask, put_value, until
+from tests.support.fleet import (
+    Member,
+    Source,
+    ask,
+    at_rest,
+    made_stale,
+    put_value,
+    refreshing,
+    until,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -51,18 +60,6 @@ async def fail() -> int:
     raise LookupError
 
 
-async def made_stale(member: Member[int], source: Source[int]) -> None:
-    """Have a value loaded, and then a newer one in the source."""
-    assert await ask(member, source.load) == source.value
-    source.value += 1
-    assert await member.cache.expire(1)
-
-
-async def at_rest(*members: Member[Any]) -> None:
-    """Wait until nobody loads."""
-    await until(lambda: not any(member.cache.statistics().flights for member in members))
-
-
 # -- while it is revalidated ---------------------------------------------------------------------
 
 
@@ -71,8 +68,7 @@ async def test_stale_value_is_served_at_once_and_refreshed_by_one_load(
 ) -> None:
     url = flavoured_server.url
     async with Member[int](url, policy=WHILE) as one, Member[int](url, policy=WHILE) as two:
-        source = Source(1)
-        await made_stale(one, source)
+        source = await made_stale(one)
         source.hold()
         crowd = [ask(member, source.load) for _ in range(50) for member in (one, two)]
         assert await asyncio.gather(*crowd) == [1] * 100
@@ -135,15 +131,13 @@ async def test_none_is_served_stale_as_any_value(url: str) -> None:
 
 
 async def test_get_serves_it_without_refreshing(one: Member[int]) -> None:
-    source = Source(1)
-    await made_stale(one, source)
+    source = await made_stale(one)
     assert await one.cache.get(1) == 1
     assert (source.calls, one.cache.statistics().stale) == (1, 1)
 
 
 async def test_failed_refresh_leaves_the_value_and_says_so(one: Member[int]) -> None:
-    source = Source(1)
-    await made_stale(one, source)
+    source = await made_stale(one)
     assert await ask(one, fail) == 1
     await until(lambda: one.told(RefreshFailed))
     (told,) = one.told(RefreshFailed)
@@ -171,11 +165,7 @@ async def test_refresh_of_a_process_that_ends_is_left_to_others(one: Member[int]
 async def test_refresh_that_outlasts_its_lease_is_renewed_and_stays_the_only_one(url: str) -> None:
     policy = CachePolicy(stale_while_revalidate=60, lease_ttl=0.1)
     async with Member[int](url, policy=policy) as one, Member[int](url, policy=policy) as two:
-        source = Source(1)
-        await made_stale(one, source)
-        source.hold()
-        assert await ask(one, source.load) == 1
-        await source.called(2)
+        source = await refreshing(one)
         ends = time.monotonic() + 0.4  # four leases
         while time.monotonic() < ends:
             assert await ask(two, source.load) == 1
@@ -188,11 +178,7 @@ async def test_refresh_that_outlasts_its_lease_is_renewed_and_stays_the_only_one
 async def test_call_of_refresh_waits_for_one_in_the_background_elsewhere_and_loads_anew(
     one: Member[int], two: Member[int]
 ) -> None:
-    source = Source(1)
-    await made_stale(one, source)
-    source.hold()
-    assert await ask(two, source.load) == 1
-    await source.called(2)
+    source = await refreshing(one, by=two)
     source.value = 3
     anew = asyncio.create_task(one.cache.refresh(1, source.load))
     await one.waiting()
@@ -213,8 +199,7 @@ async def test_call_of_refresh_that_fails_leaves_the_value(one: Member[int]) -> 
 
 
 async def test_cancelled_reader_leaves_the_refresh_alone(one: Member[int]) -> None:
-    source = Source(1)
-    await made_stale(one, source)
+    source = await made_stale(one)
     source.hold()
     reader = ask(one, source.load)
     await source.called(2)
@@ -227,8 +212,7 @@ async def test_cancelled_reader_leaves_the_refresh_alone(one: Member[int]) -> No
 async def test_loader_that_is_asked_for_a_stale_value_of_its_own_key_is_no_deadlock(
     one: Member[int],
 ) -> None:
-    source = Source(1)
-    await made_stale(one, source)
+    source = await made_stale(one)
 
     async def load() -> int:
         return 10 + await one.cache.get_or_set(1, source.load)
@@ -244,11 +228,7 @@ async def test_loader_that_is_asked_for_a_stale_value_of_its_own_key_is_no_deadl
 async def test_refresh_that_a_delete_overtook_stores_nothing(
     one: Member[int], two: Member[int]
 ) -> None:
-    source = Source(1)
-    await made_stale(one, source)
-    source.hold()
-    assert await ask(one, source.load) == 1
-    await source.called(2)
+    source = await refreshing(one)
     source.value = 3
     assert await two.cache.delete(1)
     assert await one.cache.get(1) is MISSING
@@ -263,11 +243,7 @@ async def test_refresh_that_a_delete_overtook_stores_nothing(
 async def test_caller_who_found_nothing_is_not_given_the_value_from_before(
     one: Member[int], two: Member[int]
 ) -> None:
-    source = Source(1)
-    await made_stale(one, source)
-    source.hold()
-    assert await ask(one, source.load) == 1
-    await source.called(2)
+    source = await refreshing(one)
     source.value = 3
     await two.cache.delete(1)
     late = ask(two, source.load)
@@ -306,8 +282,7 @@ async def test_fallback_is_the_callers_own_and_not_for_who_came_after_the_delete
     url: str,
 ) -> None:
     async with Member[int](url, policy=ON_ERROR) as one, Member[int](url) as two:
-        source = Source(1)
-        await made_stale(one, source)
+        await made_stale(one)
         begun, end = asyncio.Event(), asyncio.Event()
 
         async def load() -> int:
@@ -333,8 +308,7 @@ async def test_fallback_is_the_callers_own_and_not_for_who_came_after_the_delete
 
 async def test_overdue_value_is_loaded_and_waited_for(url: str) -> None:
     async with Member[int](url, policy=ON_ERROR) as one, Member[int](url, policy=ON_ERROR) as two:
-        source = Source(1)
-        await made_stale(one, source)
+        source = await made_stale(one)
         source.hold()
         here = [ask(one, source.load) for _ in range(10)]
         await source.called(2)
@@ -348,8 +322,7 @@ async def test_overdue_value_is_loaded_and_waited_for(url: str) -> None:
 
 async def test_source_that_is_down_is_asked_once_in_stale_retry_by_the_fleet(url: str) -> None:
     async with Member[int](url, policy=ON_ERROR) as one, Member[int](url, policy=ON_ERROR) as two:
-        source = Source(1)
-        await made_stale(one, source)
+        await made_stale(one)
         calls = 0
 
         async def down() -> int:
@@ -370,8 +343,7 @@ async def test_source_that_is_down_is_asked_once_in_stale_retry_by_the_fleet(url
 async def test_load_that_does_not_return_is_a_failure_too(url: str, way: str) -> None:
     policy = CachePolicy(stale_if_error=60, load_timeout=0.05)
     async with Member[int](url, policy=policy) as one:
-        source = Source(1)
-        await made_stale(one, source)
+        await made_stale(one)
 
         async def load() -> int:
             if way == "cancels itself":
@@ -397,8 +369,7 @@ async def test_value_past_its_window_is_as_good_as_none(url: str, server: Server
 
 async def test_value_of_the_wrong_type_is_no_outage(url: str) -> None:
     async with Member[int](url, policy=ON_ERROR) as one:
-        source = Source(1)
-        await made_stale(one, source)
+        await made_stale(one)
 
         async def wrong() -> Any:
             return "text"
@@ -412,8 +383,7 @@ async def test_cache_that_serves_nothing_stale_takes_no_notice_of_what_another_k
     url: str,
 ) -> None:
     async with Member[int](url, policy=BOTH) as one, Member[int](url) as plain:
-        source = Source(1)
-        await made_stale(one, source)
+        source = await made_stale(one)
         assert await plain.cache.get(1) is MISSING
         assert await ask(plain, source.load) == 2
 
@@ -424,8 +394,7 @@ async def test_cache_that_serves_nothing_stale_takes_no_notice_of_what_another_k
 async def test_who_waits_longer_than_stale_after_is_given_the_stale_value(url: str) -> None:
     policy = CachePolicy(stale_if_error=60, stale_after=0.05)
     async with Member[int](url, policy=policy) as one:
-        source = Source(1)
-        await made_stale(one, source)
+        source = await made_stale(one)
         source.hold()
         assert await ask(one, source.load) == 1
         assert source.running == 1

@@ -18,7 +18,7 @@ from millpond import (
     RefreshFailed,
 )
 from millpond.events import FillRefused
-from tests.support.fleet import Member, Source, ask, until
+from tests.support.fleet import Member, Source, ask, at_rest, until
 from tests.support.rows import Rows
 
 if TYPE_CHECKING:
@@ -53,13 +53,6 @@ async def made_stale(member: Member[int], *keys: int) -> Rows[int]:
     await member.cache.set_many({key: key * 10 for key in keys})
     assert await member.cache.expire(*keys)
     return Rows({key: key * 100 for key in keys})
-
-
-async def at_rest(*members: Member[Any]) -> None:
-    """Wait until nobody loads, and what was loaded is stored."""
-    await until(lambda: not any(member.cache.statistics().flights for member in members))
-    for member in members:
-        await member.client.call("PING")  # a flight ends as its fill leaves
 
 
 # -- while they are revalidated ----------------------------------------------------------------

@@ -9,10 +9,11 @@ What must stay true, in every history:
 - **Freshness.** Whoever finds no copy and reads is given what a read without a near cache would be.
 
 Copies are put by the connection's callback, in the order of replies and pushes, of the present era
-only, whose own next change is pushed as well. The state is one connection: commands on their way
-out, run one at a time; replies and pushes on their way in, looked at one at a time. Tracking is
-one-shot for each read. Who loads is outside and stores whatever the protocol of one key allows:
-nothing older than what was acknowledged.
+only, whose own next change is pushed as well. After that push none is given until the era has been
+read anew; if it is the same, for only the tags' epoch has changed, they count again. The state is
+one connection: commands on their way out, run one at a time; replies and pushes on their way in,
+looked at one at a time. Tracking is one-shot for each read. Who loads is outside and stores
+whatever the protocol of one key allows: nothing older than what was acknowledged.
 
 What is not here is time: the end of a copy with its entry, and the heartbeat of a process that is
 cut off without noticing.
@@ -43,7 +44,8 @@ class NearRules:
         keep_own_deleted: Do not forget what this process has deleted; wait for the push.
         ignore_era: Do nothing when the namespace's version is pushed.
         era_untracked: Read the namespace's version without tracking it.
-        put_unarmed: Keep copies of the last era until it has been read anew.
+        given_unarmed: Give copies of the last era until it has been read anew.
+        keep_over_era: Keep them when another era is read.
         keep_over_gap: Keep the copies when the connection is lost.
     """
 
@@ -51,7 +53,8 @@ class NearRules:
     keep_own_deleted: bool = False
     ignore_era: bool = False
     era_untracked: bool = False
-    put_unarmed: bool = False
+    given_unarmed: bool = False
+    keep_over_era: bool = False
     keep_over_gap: bool = False
 
 
@@ -66,6 +69,7 @@ class NearBounds:
         deletes: Commits outside that are followed by a delete.
         own_deletes: Commits of this process that are followed by a delete.
         clears: Commits outside that are followed by `clear`.
+        epochs: Changes of the tags' epoch, which is under the era's key.
         losses: Connections lost.
     """
 
@@ -75,6 +79,7 @@ class NearBounds:
     deletes: int = 1
     own_deletes: int = 0
     clears: int = 0
+    epochs: int = 0
     losses: int = 0
 
 
@@ -109,7 +114,7 @@ class State(NamedTuple):
         come: Replies and pushes that nobody has looked at.
         idle: Callers who may start.
         copy: The version of the copy.
-        armed: Whether copies of `hit` may be put.
+        armed: Whether copies of `hit` may be put, and given.
         hit: The era of copies.
         known: The era that values are compared with.
         told: The newest version that was told of.
@@ -136,7 +141,7 @@ class State(NamedTuple):
     left: tuple[int, ...]
 
 
-_BOUNDS: Final = ("starts", "fills", "deletes", "own_deletes", "clears", "losses")
+_BOUNDS: Final = ("starts", "fills", "deletes", "own_deletes", "clears", "epochs", "losses")
 _AT: Final = {name: at for at, name in enumerate(_BOUNDS)}
 
 
@@ -187,6 +192,8 @@ class OneProcess:
                 committed = spared._replace(current=state.current + 1)
                 said = f"somebody commits version {committed.current}, will {way}"
                 yield said, committed._replace(owed=tuple(sorted((*state.owed, way))))
+        if spared := _spent(state, "epochs"):
+            yield "somebody deletes a tag", _era_changed(spared)
         for at, way in enumerate(state.owed):
             paid = state._replace(owed=state.owed[:at] + state.owed[at + 1 :])
             paid = paid._replace(acked=state.current)
@@ -219,7 +226,7 @@ class OneProcess:
             yield "the connection is lost", lost._replace(key_tracked=False, era_tracked=False)
 
     def _read(self, state: State) -> tuple[str, State]:
-        if state.copy != NOTHING:
+        if state.copy != NOTHING and (state.armed or self._rules.given_unarmed):
             said = f"a caller is given the copy of version {state.copy}"
             if state.copy < state.told:
                 what = f"the process was told of the delete that followed version {state.told}"
@@ -239,7 +246,9 @@ class OneProcess:
             assert value is not None, "an era"
             state = state._replace(known=value[1])
             if message.tracked:
-                state = state._replace(armed=True, hit=value[1])
+                dropped = value[1] != state.hit and not rules.keep_over_era
+                copy = NOTHING if dropped else state.copy
+                state = state._replace(armed=True, hit=value[1], copy=copy)
             return f"looks at era {value[1]}", state
         if kind == "key":
             said = f"looks at the read's reply: {_show(value)}"
@@ -255,7 +264,7 @@ class OneProcess:
         if kind == "key changed":
             return "looks at the push about the key", gone
         if kind == "era changed":
-            after = told if rules.ignore_era else gone._replace(armed=False)
+            after = told if rules.ignore_era else told._replace(armed=False)
             return "looks at the push about the era", after
         if kind == "delete":
             after = told if rules.keep_own_deleted else gone
@@ -264,8 +273,7 @@ class OneProcess:
         return "is told of the gap", after
 
     def _put(self, state: State, value: Value) -> State:
-        may = state.armed or (self._rules.put_unarmed and state.hit != NOTHING)
-        if may and value is not None and value[1] == state.hit:
+        if state.armed and value is not None and value[1] == state.hit:
             return state._replace(copy=value[0])
         return state
 
@@ -323,8 +331,8 @@ def _show(value: Value) -> str:
 
 
 def _check_on_its_way(said: str, state: State) -> None:
-    """Refuse a copy that is too old, and that nothing on its way removes."""
-    if not NOTHING < state.copy < state.acked:
+    """Refuse a copy that is too old, is given, and that nothing on its way removes."""
+    if not state.armed or not NOTHING < state.copy < state.acked:
         return
     if not any(message.kind in _REMOVES for message in state.come):
         what = (

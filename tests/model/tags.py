@@ -19,7 +19,9 @@ batch; between two batches there is no order, for scripts are sent again after N
 Cluster has many connections. Only the fill of a process runs before its next claim, which therefore
 can use its generation again. What a leader sends with its fill runs in any order. The outside
 invalidator commits, changes versions one by one, and is acknowledged with the last; what it sent
-may be said again at any later time. The writer through the cache captures, marks, commits, leaves.
+may be said again at any later time. Where the epoch is refused it changes the tag all the same, and
+owes both, in their order. It may die between them, and owes nothing then: nothing was acknowledged.
+The writer through the cache captures, marks, commits, leaves.
 
 What is not here, being in `protocol.py`: deletes of the key, pushes and deadlines (whoever waits
 wakes when what he waited for is gone), lost connections, errors, stale values.
@@ -58,6 +60,7 @@ class TagRules:
         no_epoch: Store under a tag that only the loader knew without a look at the epoch.
         epoch_before_tag: Look at the epoch in front of that tag, not behind it.
         epoch_changed_last: Change the tag first and then the epoch.
+        epoch_owed_alone: Owe, of an epoch that was refused and a tag that was not, the epoch.
         counted_versions: Begin to count anew where a version is gone, instead of drawing one.
         era_of_before: Compare with the namespace's version as it was last read, by whomever.
     """
@@ -69,6 +72,7 @@ class TagRules:
     no_epoch: bool = False
     epoch_before_tag: bool = False
     epoch_changed_last: bool = False
+    epoch_owed_alone: bool = False
     counted_versions: bool = False
     era_of_before: bool = False
 
@@ -86,6 +90,8 @@ class TagBounds:
         replays: Changes of the tag that are said again.
         losses: Versions that are evicted.
         expiries: Leases of living loaders that run out.
+        refusals: Changes of the epoch that Redis refuses.
+        deaths: Invalidators who die between epoch and tag.
         named: Whether the calls name the tag; otherwise only the loader knows it.
     """
 
@@ -97,6 +103,8 @@ class TagBounds:
     replays: int = 0
     losses: int = 0
     expiries: int = 0
+    refusals: int = 0
+    deaths: int = 0
     named: bool = True
 
 
@@ -222,7 +230,8 @@ class Outside(NamedTuple):
     """Who writes.
 
     Attributes:
-        phase: Of the invalidator: `idle`, `commits for tags`, `commits for clear`, `half`.
+        phase: Of the invalidator: `idle`; `clear`, `tags`: it has committed; `half`: it has changed
+            the epoch; `refused`: it could not; `owes`: it has changed the tag, and could not.
         owed: What it has committed.
         sent: The tag's version that it drew first; `GONE`: none.
         writer: Of who writes through: `idle`, `captured`, `marked`, `committed`, `left`.
@@ -239,7 +248,10 @@ class Outside(NamedTuple):
 
 
 Left: TypeAlias = tuple[int, ...]
-_BOUNDS: Final = ("starts", "tag_deletes", "clears", "throughs", "replays", "losses", "expiries")
+_BOUNDS: Final = (
+    *("starts", "tag_deletes", "clears", "throughs", "replays", "losses", "expiries"),
+    *("refusals", "deaths"),
+)
 _AT: Final = {name: at for at, name in enumerate(_BOUNDS)}
 
 State: TypeAlias = tuple[World, Process, Process, Outside, Left]
@@ -321,20 +333,8 @@ class Tagged:
         elif outside.phase == "clear":
             cleared = world.new_era()._replace(acked=acked)
             yield f"invalidator: era {cleared.era}, acknowledged", cleared, done, ""
-        elif (outside.phase == "tags") == self._rules.epoch_changed_last:
-            changed = world.new_tag()
-            sent = changed.tag if outside.sent == GONE else outside.sent
-            half = outside._replace(phase="half", sent=sent)
-            if outside.phase == "half":
-                changed, half = changed._replace(acked=acked), done._replace(sent=sent)
-            acknowledged = ", acknowledged" if outside.phase == "half" else ""
-            yield f"invalidator: tag {changed.tag}{acknowledged}", changed, half, ""
         else:
-            changed, half = world.new_epoch(), outside._replace(phase="half")
-            if outside.phase == "half":
-                changed, half = changed._replace(acked=acked), done
-            acknowledged = ", acknowledged" if outside.phase == "half" else ""
-            yield f"invalidator: epoch {changed.epoch}{acknowledged}", changed, half, ""
+            yield from self._delete_tags(world, outside)
         if outside.sent != GONE:
             again = world.new_tag()
             if self._rules.replay_same_bytes:
@@ -347,6 +347,32 @@ class Tagged:
             gone = world._replace(tag=GONE)
             yield "redis: evicts the tag's version", gone, outside, "losses"
         yield from self._writer(world, outside)
+
+    def _delete_tags(
+        self, world: World, outside: Outside
+    ) -> Iterator[tuple[str, World, Outside, str]]:
+        phase, rules = outside.phase, self._rules
+        done = outside._replace(phase="idle", owed=0)
+        ends = phase in ("half", "owes")
+        acknowledged = ", acknowledged" if ends else ""
+        if phase == "refused" or phase == ("tags" if rules.epoch_changed_last else "half"):
+            changed = world.new_tag()
+            after = done if ends else outside._replace(phase="half")
+            if phase == "refused":
+                after = outside._replace(phase="owes" if rules.epoch_owed_alone else "tags")
+            if outside.sent == GONE:
+                after = after._replace(sent=changed.tag)
+            said = f"invalidator: tag {changed.tag}{acknowledged}"
+        else:
+            changed = world.new_epoch()
+            after = done if ends else outside._replace(phase="half")
+            said = f"invalidator: epoch {changed.epoch}{acknowledged}"
+            refused = outside._replace(phase="refused") if phase == "tags" else outside
+            yield "invalidator: epoch refused", world, refused, "refusals"
+        if ends:
+            changed = changed._replace(acked=max(world.acked, outside.owed))
+            yield "invalidator: dies between the two", world, done, "deaths"
+        yield said, changed, after, ""
 
     def _writer(self, world: World, outside: Outside) -> Iterator[tuple[str, World, Outside, str]]:
         made = world.with_namespace().with_tag(self._rules)

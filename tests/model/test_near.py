@@ -27,6 +27,10 @@ SCENARIOS = {
         NearBounds(clears=1),
         ("looks at the push about the era", "somebody stores version 1", "looks at era 1"),
     ),
+    "eras and epochs": (
+        NearBounds(readers=1, clears=1, epochs=2, starts=4),
+        ("somebody deletes a tag", "looks at the push about the era", "copy of version 0"),
+    ),
     "lost connections": (
         NearBounds(readers=1, clears=1, deletes=1, losses=1, starts=3),
         ("the connection is lost", "is told of the gap", "copy of version 2"),
@@ -89,9 +93,14 @@ def test_era_whose_change_is_not_pushed_leaves_its_copies_for_ever() -> None:
     breaks(NearRules(era_untracked=True), CLEARED, ON_ITS_WAY, "somebody clears, acknowledged")
 
 
-def test_copy_of_an_era_that_was_not_read_anew_is_kept_for_ever() -> None:
-    story = ("looks at the push about the era", "GET finds version 0", "looks at the read's reply")
-    breaks(NearRules(put_unarmed=True), CLEARED, ON_ITS_WAY, *story)
+def test_copy_that_is_given_before_its_era_was_read_anew_may_be_of_one_that_has_ended() -> None:
+    story = ("somebody clears, acknowledged", "looks at the push about the era", "is given")
+    breaks(NearRules(given_unarmed=True), CLEARED, "as told", *story)
+
+
+def test_copy_that_outlives_another_era_is_kept_for_ever() -> None:
+    story = ("looks at the push about the era", "GET finds era 1", "looks at era 1")
+    breaks(NearRules(keep_over_era=True), CLEARED, ON_ITS_WAY, *story)
 
 
 def test_copy_that_is_kept_over_a_gap_is_kept_for_ever() -> None:

@@ -61,6 +61,18 @@ SCENARIOS = {
         replace(LEARNT, readers=(1, 1), starts=2, losses=1),
         ("evicts the namespace's", "finds the epoch changed", "learns tag 2"),
     ),
+    "an epoch that is refused": (
+        replace(LEARNT, readers=(1, 1), starts=2, refusals=1),
+        ("epoch refused", "tag 2, acknowledged", "finds epoch 0 unchanged", "of tag 2"),
+    ),
+    "an epoch that is refused, and a tag deleted twice": (
+        replace(LEARNT, readers=(1, 0), starts=2, tag_deletes=2, refusals=2, replays=1),
+        ("epoch refused", "tag 4, acknowledged", "finds the epoch changed", "says again, tag 3"),
+    ),
+    "an invalidator who dies between epoch and tag": (
+        replace(LEARNT, readers=(1, 1), starts=2, tag_deletes=2, deaths=1),
+        ("dies between", "finds the epoch changed", "tag 1, acknowledged"),
+    ),
     "leases that run out": (
         TagBounds(readers=(1, 1), starts=3, expiries=1),
         ("its lease expires", "p1: wakes", "p0: fill refuses version 0"),
@@ -150,6 +162,13 @@ def test_epoch_changed_behind_the_tag_is_still_the_old_one_beside_the_new_tag() 
     story = ("the loader reads 0", "invalidator: tag 1", "learns tag 1", "finds epoch 0 unchanged")
     story += ("fill stores version 0 of tag 1", "epoch 1, acknowledged")
     breaks(TagRules(epoch_changed_last=True), ONE_LEARNT, LIVE, *story)
+
+
+def test_tag_that_is_settled_ahead_of_its_epoch_keeps_what_was_stored_between_them() -> None:
+    story = ("the loader reads 0", "commits version 1", "epoch refused", "invalidator: tag 1")
+    story += ("learns tag 1", "finds epoch 0 unchanged", "fill stores version 0 of tag 1")
+    story += ("epoch 1, acknowledged",)
+    breaks(TagRules(epoch_owed_alone=True), replace(ONE_LEARNT, refusals=1), LIVE, *story)
 
 
 def test_version_that_is_counted_anew_once_it_was_lost_brings_back_what_was_stored() -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from millpond import Cache, CachePolicy, Client, Loaded, RemoteLoadError
-from millpond.cache import keeping, store
+from millpond.cache import keeping, marks, store
 from millpond.cache.flight import Flight
 from millpond.core.scripts import Script
 from tests.properties.history import History, Read, Write
@@ -23,7 +23,7 @@ from tests.properties.history import History, Read, Write
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from millpond.cache.versions import Captured
+    from millpond.cache.captured import Captured
 
 __all__ = ["Plan", "connect"]
 
@@ -231,7 +231,7 @@ async def main(plan: Plan) -> History:
     if not plan.renew:
         setattr(keeping, "_RENEW", Script("return 1"))  # noqa: B010
     if plan.blind_leave:
-        setattr(store, "_LEAVE", BLIND)  # noqa: B010
+        setattr(marks, "_LEAVE", BLIND)  # noqa: B010
     if plan.late_capture:
         setattr(Flight, "_under", capture_late)  # noqa: B010
     client = Client.from_url(plan.url, prefix="t", hooks=[])

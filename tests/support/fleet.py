@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from millpond import Cache, Client
 from millpond.core.entry import new_generation, pack_value
+from millpond.errors import BackendError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -21,7 +23,16 @@ if TYPE_CHECKING:
     from millpond import CachePolicy
     from millpond.events import Event
 
-__all__ = ["Member", "Source", "ask", "put_value", "until"]
+__all__ = [
+    "Member",
+    "Source",
+    "ask",
+    "at_rest",
+    "made_stale",
+    "put_value",
+    "refreshing",
+    "until",
+]
 
 T = TypeVar("T")
 E = TypeVar("E", bound="Event")
@@ -165,3 +176,29 @@ class Member(Generic[T]):
     ) -> None:
         """Close it."""
         await self.client.aclose()
+
+
+async def at_rest(*members: Member[Any]) -> None:
+    """Wait until nobody loads, and what was loaded is stored."""
+    await until(lambda: not any(member.cache.statistics().flights for member in members))
+    for member in members:
+        with suppress(BackendError):  # it is gone, and nothing is on its way any more
+            await member.client.call("PING")  # a flight ends as its fill leaves
+
+
+async def made_stale(member: Member[int], source: Source[int] | None = None) -> Source[int]:
+    """Have a value loaded, from a new source if none is given, and then a newer one in it."""
+    source = source or Source(1)
+    assert await ask(member, source.load) == source.value
+    source.value += 1
+    assert await member.cache.expire(1)
+    return source
+
+
+async def refreshing(member: Member[int], *, by: Member[int] | None = None) -> Source[int]:
+    """Have a value made stale and served, by another process perhaps, whose refresh is held."""
+    source = await made_stale(member)
+    source.hold()
+    assert await ask(by or member, source.load) == 1
+    await source.called(2)
+    return source

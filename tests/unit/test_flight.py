@@ -18,10 +18,11 @@ from millpond import (
     RemoteLoadError,
     ReplyError,
 )
+from millpond.cache.captured import Captured
 from millpond.cache.decision import ABSENT, Found, Verdict, barred, dead
-from millpond.cache.flight import START_OVER, Flight, Landed, StartOver
+from millpond.cache.flight import Flight
+from millpond.cache.landing import START_OVER, Landed, StartOver
 from millpond.cache.store import Store
-from millpond.cache.versions import Captured
 from millpond.core.codec import Codec
 from millpond.core.entry import NO_ERA, new_generation, pack_error, pack_lease, pack_value
 from millpond.core.watch import Watch, Watches

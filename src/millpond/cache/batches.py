@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from itertools import islice
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from millpond.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-__all__ = ["BATCH", "batched", "gathered", "positive"]
+__all__ = ["BATCH", "batched", "gathered", "positive", "when_all"]
 
 T = TypeVar("T")
 
@@ -44,3 +44,23 @@ async def gathered(futures: list[asyncio.Future[T]]) -> list[T]:
         if isinstance(reply, BaseException):
             raise reply
     return replies  # pyright: ignore[reportReturnType]  (no exception is among them)
+
+
+def when_all(
+    futures: Sequence[asyncio.Future[Any]], judge: Callable[[list[Any]], bool]
+) -> asyncio.Future[bool]:
+    """Return a future of a judgement on all results; False where one failed."""
+    answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+    left = len(futures)
+
+    def one(_: asyncio.Future[Any]) -> None:
+        nonlocal left
+        left -= 1
+        if left or answer.done():
+            return
+        failed = [f for f in futures if f.cancelled() or f.exception() is not None]
+        answer.set_result(not failed and judge([f.result() for f in futures]))
+
+    for future in futures:
+        future.add_done_callback(one)
+    return answer

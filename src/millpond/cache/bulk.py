@@ -33,7 +33,8 @@ import inspect
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, cast
 
-from millpond.cache.flight import START_OVER, Flight, StartOver
+from millpond.cache.flight import Flight
+from millpond.cache.landing import StartOver
 from millpond.cache.reload import Reload
 from millpond.cache.stale import Refresh
 from millpond.cache.waiting import Waiter, current
@@ -44,10 +45,10 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from types import TracebackType
 
+    from millpond.cache.captured import Captured
     from millpond.cache.decision import Verdict
     from millpond.cache.loaded import Loaded
     from millpond.cache.store import Store
-    from millpond.cache.versions import Captured
 
 __all__ = [
     "NOTHING",
@@ -106,7 +107,7 @@ class BulkFlight(Flight[T], Generic[T]):
         loads.undecided.add(key)
 
     async def _share(self) -> T:
-        self._before_load = len(self._waiters)
+        self._before_load = len(self._callers)
         call = self._loads.ask(self._key)
         self.wait_for(call)
         try:
@@ -132,19 +133,18 @@ class BulkFlight(Flight[T], Generic[T]):
         self.stored = await super()._fill(generation, entry, ttl, captured)
         return self.stored
 
-    async def _publish(
-        self, generation: bytes, error: Exception, took: float, captured: Captured
+    async def _tell_failed(
+        self,
+        generation: bytes,
+        error: Exception,
+        took: float,
+        captured: Captured,
+        kept: Verdict | None,
     ) -> None:
         if isinstance(error, _NoValue):
             self._store.release(self._key, generation)
         else:
-            await super()._publish(generation, error, took, captured)
-
-    async def _defer(self, generation: bytes, error: Exception) -> None:
-        if isinstance(error, _NoValue):
-            self._store.release(self._key, generation)
-        else:
-            await super()._defer(generation, error)
+            await super()._tell_failed(generation, error, took, captured, kept)
 
     def _failed(self, error: BaseException, started: float) -> None:
         if not isinstance(error, _NoValue):
@@ -155,10 +155,7 @@ class BulkFlight(Flight[T], Generic[T]):
             super()._fail(error)
             return
         self._leave()
-        waiters, self._waiters = self._waiters, []
-        for place, future in enumerate(waiters):
-            if not future.done():
-                future.set_result(NOTHING if place < self._before_load else START_OVER)
+        self._callers.turn_away(self._before_load, NOTHING)
 
 
 class BulkReload(BulkFlight[T], Reload[T], Generic[T]):

@@ -6,53 +6,46 @@ The whole protocol lives under the entry's own key, so that each step touches on
 
 from __future__ import annotations
 
-import asyncio
-import time
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
-from millpond.cache.batches import BATCH, batched, gathered, positive
+from millpond.cache.batches import BATCH, batched, positive
 from millpond.cache.cached import Cached
 from millpond.cache.cached_many import CachedMany
 from millpond.cache.context import check_mode, mode_of, open_scopes, scopes
-from millpond.cache.decision import ABSENT, Found, Verdict, dead
-from millpond.cache.entry import Entry, described, read_entry, seconds_left
+from millpond.cache.decision import ABSENT
+from millpond.cache.entry import Entry, described, seconds_left
 from millpond.cache.fetching import Fetch, Warmed, load_past
-from millpond.cache.flight import Flight, Landed, StartOver
+from millpond.cache.joining import join_or_begin
 from millpond.cache.loaded import Loaded, unwrapped
 from millpond.cache.many import named, read_many, several
 from millpond.cache.matching import check_pattern, matching
 from millpond.cache.missing import MISSING, Missing
 from millpond.cache.policy import CachePolicy
+from millpond.cache.reading import Observed, entry_at, found_at, read_or_load_entry, taken
 from millpond.cache.reload import reload
-from millpond.cache.stale import begin_refresh, fallen_back
-from millpond.cache.store import Store, cannot_write
+from millpond.cache.stale import begin_refresh
+from millpond.cache.store import Store
+from millpond.cache.storing import put_all, touch_all
 from millpond.cache.tags import tag_names
 from millpond.cache.template import parse_key
-from millpond.cache.waiting import current, would_deadlock
 from millpond.cache.writing import Writing
 from millpond.core.codec import Codec
 from millpond.core.durations import milliseconds
 from millpond.core.entry import HEAD_SIZE
 from millpond.core.keys import Keyspace
-from millpond.errors import (
-    BackendError,
-    ConfigError,
-    InvalidationPending,
-    LoadDeadlock,
-    RemoteLoadError,
-)
+from millpond.errors import BackendError, ConfigError, InvalidationPending
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping
+    from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
     from datetime import timedelta
 
     from millpond.cache.bulk import LoadMany
     from millpond.cache.context import CacheMode
-    from millpond.cache.loaded import Loader, NotModified, Revalidate
+    from millpond.cache.loaded import Loader, Revalidate
     from millpond.cache.statistics import CacheStatistics
-    from millpond.cache.store import Looked
     from millpond.core.client import Client
+    from millpond.core.journal import Invalidation
     from millpond.core.keys import Key
 
 __all__ = ["Cache"]
@@ -145,6 +138,8 @@ class Cache(Generic[T]):
         )
         self._versions = self._store.versions
         self._near = self._store.near
+        self._soft = self._store.verdicts.fresh
+        self._checked = self._store.lifetimes.checked
         self._decode = codec.decode_or_raise
         self._counters = self._store.counters
 
@@ -188,21 +183,21 @@ class Cache(Generic[T]):
         try:
             raw = await (self._client.call("GET", name) if near is None else near.read(name))
         except BackendError as error:
-            self._store.barred(name, error)
+            self._store.verdicts.barred(name, error)
         else:
             if raw is not None:
                 if raw.startswith(versions.hit):
                     try:
                         value = self._decode(raw[HEAD_SIZE:])
                     except Exception as error:  # noqa: BLE001  (a value's own methods run in there)
-                        self._undecodable(name, raw, error)
+                        self._store.undecodable(name, raw, error)
                     else:
                         self._counters.hits += 1
                         return value
                 else:
                     value = self._fresh(raw)
                     if value is MISSING:
-                        value, found = await self._read(name, raw)
+                        value, found = await taken(self._store, name, raw)
                         self._counters.stale += found.stale
                     if value is not MISSING:
                         self._counters.hits += 1
@@ -265,45 +260,17 @@ class Cache(Generic[T]):
     async def _entry(self, name: str) -> Entry[T] | None:
         if scopes.entered and mode_of(self) not in _READING:
             return None
-        value, found, raw, pttl = await self._found(name)
-        return None if value is MISSING else read_entry(value, raw, pttl, stale=found.stale)
-
-    async def _found(
-        self, name: str, tags: tuple[str, ...] = ()
-    ) -> tuple[T | Missing, Verdict, bytes, int]:
-        """Read a value, what it is worth, the bytes it was in, and its milliseconds."""
-        self._versions.ask()
-        looked = self._versions.look(tags) if tags else None
-        try:
-            raw, pttl = await self._client.pipeline([("GET", name), ("PTTL", name)])
-        except BackendError as error:
-            return MISSING, self._store.barred(name, error), b"", 0
-        return (*await self._read(name, raw, looked), raw or b"", pttl)
+        return await entry_at(self._store, name)
 
     def _fresh(self, raw: bytes) -> T | Missing:
         """Take out a value that can be stale one day and is not: a hit as quick as a plain one."""
-        payload = self._store.fresh(raw)
+        payload = self._soft(raw)
         if payload is None:
             return MISSING
         try:
             return self._decode(payload)
         except Exception:  # noqa: BLE001  (a value's own methods run in there)
-            return MISSING  # `_read` tells why
-
-    async def _read(
-        self, name: str, raw: bytes | None, looked: Looked | None = None
-    ) -> tuple[T | Missing, Verdict]:
-        """Say what bytes under a key are, the long way, and take the value out of them."""
-        verdict = self._store.judge(name, raw)
-        if verdict.tags:
-            try:
-                verdict = await self._store.settled(verdict, looked)
-            except BackendError as error:
-                return MISSING, self._store.barred(name, error)
-        if verdict.found is not Found.VALUE:
-            return MISSING, verdict
-        value = self._unload(name, Landed(verdict.payload))
-        return value, dead(raw or b"", "") if value is MISSING else verdict
+            return MISSING  # `taken` tells why
 
     async def get_or_set_entry(
         self,
@@ -336,57 +303,13 @@ class Cache(Generic[T]):
         Redis:
             Hit: GET and PTTL, in one batch. Otherwise as `get_or_set`, then GET and PTTL.
         """
-        name = self._key(key)
-        lifetime = None if ttl is None else self._store.checked(milliseconds(ttl, "ttl"))
-        marks = tag_names(self._keyspace, tags) if tags else ()
-        loaded = False
-
-        async def load() -> T | Loaded[T]:
-            nonlocal loaded
-            value = await loader()
-            loaded = True
-            return value
-
-        async def ask(old: T) -> T | Loaded[T] | NotModified:
-            nonlocal loaded
-            value = await cast("Revalidate[T]", revalidate)(old)
-            loaded = True
-            return value
-
-        instead = ask if revalidate else None
-        if self._mode(mode) != "normal":
-            value = await self._led(key, load, ttl, mode, marks)
-            entry = await self._entry(name) if self._mode(mode) in _READING else None
-            return described(value, entry, loaded=loaded)
-        missed = False
-        while True:
-            value, found, raw, pttl = await self._found(name, marks)
-            if value is not MISSING:
-                self._counters.hits += 1
-                self._counters.stale += found.stale
-                if found.soft is not None:
-                    begin_refresh(
-                        self._store,
-                        name,
-                        load,
-                        ttl=lifetime,
-                        tags=marks,
-                        verdict=found,
-                        revalidate=instead,
-                    )
-                return read_entry(value, raw, pttl, stale=found.stale)
-            self._counters.misses += not missed
-            missed, came = True, time.monotonic()
-            landed = await self._fly(name, load, lifetime, marks, found, revalidate=instead)
-            value = MISSING if landed is None else self._unload(name, landed)
-            if landed is None or value is MISSING:
-                continue
-            entry = await self._entry(name)
-            if entry is None and landed.stale and found.fallback:
-                # What this call itself has found, and a load elsewhere may be replacing by now.
-                left = pttl if pttl < 0 else pttl - round((time.monotonic() - came) * 1000)
-                return read_entry(value, raw, left, stale=True)
-            return described(value, entry, loaded=loaded, stale=landed.stale)
+        name, lifetime, marks = self._key(key), *self._options(ttl, tags)
+        observed = Observed(loader, revalidate)
+        if self._mode(mode) == "normal":
+            return await read_or_load_entry(self._store, name, observed, ttl=lifetime, tags=marks)
+        value = await self._led(name, observed.load, lifetime, mode, marks)
+        entry = await self._entry(name) if self._mode(mode) in _READING else None
+        return described(value, entry, loaded=observed.loaded)
 
     async def get_or_set(  # noqa: PLR0912  (one flat path: a call would cost a tenth of a hit)
         self,
@@ -439,12 +362,12 @@ class Cache(Generic[T]):
             in the background: EVALSHA claim and fill; or EVALSHA defer, if it fails.
         """
         name = self._key(key)
-        lifetime = None if ttl is None else self._store.checked(milliseconds(ttl, "ttl"))
+        lifetime = None if ttl is None else self._checked(milliseconds(ttl, "ttl"))
         marks = tag_names(self._keyspace, tags) if tags else ()
         if (mode is not None or (scopes.entered and open_scopes())) and (
             self._mode(mode) != "normal"
         ):
-            return await self._led(key, loader, ttl, mode, marks)
+            return await self._led(name, loader, lifetime, mode, marks)
         missed = False
         versions = self._versions
         near = self._near
@@ -461,7 +384,7 @@ class Cache(Generic[T]):
             try:
                 raw = await (self._client.call("GET", name) if near is None else near.read(name))
             except BackendError as error:
-                found = self._store.barred(name, error)
+                found = self._store.verdicts.barred(name, error)
             else:
                 if raw is None:
                     found = ABSENT
@@ -469,14 +392,14 @@ class Cache(Generic[T]):
                     try:
                         value = self._decode(raw[HEAD_SIZE:])
                     except Exception as error:  # noqa: BLE001  (a value's own methods run in there)
-                        found = self._undecodable(name, raw, error)
+                        found = self._store.undecodable(name, raw, error)
                     else:
                         self._counters.hits += 1
                         return value
                 else:
                     value, found = self._fresh(raw), ABSENT
                     if value is MISSING:
-                        value, found = await self._read(name, raw, looked)
+                        value, found = await taken(self._store, name, raw, looked)
                     if value is not MISSING:
                         self._counters.hits += 1
                         if found.soft is not None:
@@ -493,9 +416,17 @@ class Cache(Generic[T]):
                         return value
             self._counters.misses += not missed
             missed = True
-            landed = await self._fly(name, loader, lifetime, marks, found, revalidate=revalidate)
+            landed = await join_or_begin(
+                self._store,
+                name,
+                loader,
+                ttl=lifetime,
+                tags=marks,
+                verdict=found,
+                revalidate=revalidate,
+            )
             if landed is not None:
-                value = self._unload(name, landed)
+                value = self._store.unload(name, landed)
                 if value is not MISSING:
                     return value
 
@@ -551,8 +482,7 @@ class Cache(Generic[T]):
             pipelined.
         """
         names = named(several(keys, "get_or_set_many()"), self._key)
-        lifetime = None if ttl is None else self._store.checked(milliseconds(ttl, "ttl"))
-        marks = tag_names(self._keyspace, tags) if tags else ()
+        lifetime, marks = self._options(ttl, tags)
         chosen = self._mode(mode)
         if chosen not in _READING:
             self._counters.bypassed += 1
@@ -625,8 +555,7 @@ class Cache(Generic[T]):
             As `get_or_set_many`, batch by batch.
         """
         rest = several(keys, "warm()")
-        lifetime = None if ttl is None else self._store.checked(milliseconds(ttl, "ttl"))
-        marks = tag_names(self._keyspace, tags) if tags else ()
+        lifetime, marks = self._options(ttl, tags)
         chosen, done = self._mode(None), Warmed()
         for some in batched(rest, positive(batch, "batch")):
             if chosen in _READING:
@@ -733,27 +662,32 @@ class Cache(Generic[T]):
             EVALSHA claim, twice where there is a value, and EVALSHA fill. Loads elsewhere are
             waited for first, as by `get_or_set`.
         """
-        marks = tag_names(self._keyspace, tags) if tags else ()
-        return await self._led(key, loader, ttl, "refresh", marks)
+        name, lifetime, marks = self._key(key), *self._options(ttl, tags)
+        return await self._led(name, loader, lifetime, "refresh", marks)
 
     async def _led(
         self,
-        key: Key,
+        name: str,
         loader: Loader[T],
-        ttl: float | timedelta | None,
+        ttl: int | None,
         mode: CacheMode | None,
         tags: tuple[str, ...],
     ) -> T:
         """Load as a mode wants it."""
-        name = self._key(key)
-        lifetime = None if ttl is None else self._store.checked(milliseconds(ttl, "ttl"))
         if self._mode(mode) != "refresh":
             self._counters.bypassed += 1
-            return unwrapped(name, await loader(), lifetime, self._store).value
+            return unwrapped(name, await loader(), ttl, self._store).value
         while True:
-            value = self._unload(name, await reload(self._store, name, loader, lifetime, tags))
+            landed = await reload(self._store, name, loader, ttl, tags)
+            value = self._store.unload(name, landed)
             if value is not MISSING:
                 return value
+
+    def _options(
+        self, ttl: float | timedelta | None, tags: Collection[Key]
+    ) -> tuple[int | None, tuple[str, ...]]:
+        """Check a call's TTL and tags; return them as the protocol has them."""
+        return self._store.lifetimes.given(ttl), tag_names(self._keyspace, tags) if tags else ()
 
     def _mode(self, mode: CacheMode | None) -> CacheMode:
         """Choose between a call's mode and that of the scopes around it."""
@@ -766,68 +700,6 @@ class Cache(Generic[T]):
     def _unused(self) -> bool:
         """Tell whether the cache is disabled and its client is not even open."""
         return self._disabled() and self._client.statistics().state == "closed"
-
-    def _undecodable(self, name: str, raw: bytes, error: Exception) -> Verdict:
-        """Say why there is no value in what begins like one."""
-        reason = self._store.codec.unreadable(error).reason
-        self._store.unreadable(name, reason)
-        return dead(raw, reason)
-
-    async def _fly(
-        self,
-        name: str,
-        loader: Loader[T],
-        ttl: int | None,
-        tags: tuple[str, ...],
-        verdict: Verdict,
-        *,
-        revalidate: Revalidate[T] | None,
-    ) -> Landed[T] | None:
-        """Join the key's flight or begin one, and wait for it; None: start over."""
-        if verdict.found is Found.ERROR and verdict.visible:
-            raise RemoteLoadError(name, verdict.type_name)
-        flights = self._store.flights
-        flight = flights.get(name)
-        if flight is None or not flight.lives:
-            flight = Flight(
-                self._store,
-                name,
-                loader,
-                ttl=ttl,
-                verdict=verdict,
-                tags=tags,
-                revalidate=revalidate,
-            )
-            landing = flight.join()
-            task = self._client.supervisor.start(flight.run(), name=f"millpond load {name}")
-            task.add_done_callback(flight.ended)
-            if not task.done():  # it has a task that runs: nobody joins what never flies
-                flights[name] = flight
-        elif would_deadlock(flight):
-            raise LoadDeadlock(name)
-        else:
-            landing = flight.join()
-        answer: Awaitable[Landed[T] | StartOver] = landing
-        if verdict.fallback:
-            answer = fallen_back(flight, landing, verdict, self._store.stale_after)
-        here = current.get()
-        if here is None:
-            return self._landed(await answer)
-        here.wait_for(flight)
-        try:
-            return self._landed(await answer)
-        finally:
-            here.waited_for(flight)
-
-    def _landed(self, answer: Landed[T] | StartOver) -> Landed[T] | None:
-        if not isinstance(answer, Landed):
-            return None
-        self._counters.stale += answer.stale
-        return answer
-
-    def _unload(self, name: str, landed: Landed[T]) -> T | Missing:
-        """Take a caller's own copy from what a flight brought."""
-        return self._store.unload(name, landed)
 
     # -- writing ----------------------------------------------------------------------------
 
@@ -904,20 +776,10 @@ class Cache(Generic[T]):
         ttl: float | timedelta | None,
         tags: Collection[Key],
     ) -> bool:
-        store = self._store
-        lifetime = None if ttl is None else store.checked(milliseconds(ttl, "ttl"))
-        marks = tag_names(self._keyspace, tags)
+        lifetime, marks = self._options(ttl, tags)
         if self._disabled():
             return False
-        stored = True
-        try:
-            for some in batched(encoded, BATCH):
-                stored = await store.put(some, lifetime, marks) and stored
-        except BackendError as error:
-            if store.raises_when_unavailable or not cannot_write(error):
-                raise
-            return False
-        return stored
+        return await put_all(self._store, encoded, lifetime, marks)
 
     async def touch(self, *keys: Key, ttl: float | timedelta | None = None) -> int:
         """Give values that are there a new time to live, counted from now.
@@ -941,25 +803,9 @@ class Cache(Generic[T]):
         Redis:
             EVALSHA version, then EVALSHA touch for each, pipelined, at most 500 at a time.
         """
-        store = self._store
-        lifetime = None if ttl is None else store.checked(milliseconds(ttl, "ttl"))
+        lifetime = self._store.lifetimes.given(ttl)
         names = [self._key(key) for key in keys]
-        if self._unused():
-            return 0
-        there = 0
-        try:
-            era = (await store.versions.current((), store.lifetime(b"", lifetime))).era
-            for some in batched(names, BATCH):
-                there += sum(
-                    await gathered(
-                        [store.touch(name, era, store.lifetime(b"", lifetime)) for name in some]
-                    )
-                )
-        except BackendError as error:
-            if store.raises_when_unavailable or not cannot_write(error):
-                raise
-            return 0
-        return there
+        return 0 if self._unused() else await touch_all(self._store, names, lifetime)
 
     async def ttl(self, key: Key) -> float | None:
         """Tell how many seconds a value has left.
@@ -980,7 +826,7 @@ class Cache(Generic[T]):
         name = self._key(key)
         if self._unused():
             return None
-        value, _, _, pttl = await self._found(name)
+        value, _, _, pttl = await found_at(self._store, name)
         return None if value is MISSING else seconds_left(pttl)
 
     async def delete(self, *keys: Key) -> bool:
@@ -1008,9 +854,7 @@ class Cache(Generic[T]):
             EVALSHA delete for each key, pipelined, at most 500 at a time.
         """
         names = [self._key(key) for key in keys]
-        if not names or self._unused():
-            return True
-        return await self._confirmed(names, self._store.delete(names))
+        return not names or self._unused() or await self._store.deletes.delete(names)
 
     async def expire(self, *keys: Key) -> bool:
         """Make values stale now: the next reader is still given the old one, and has it refreshed.
@@ -1036,16 +880,14 @@ class Cache(Generic[T]):
             EVALSHA delete for each key, pipelined; with `expire.lua` in front of it.
         """
         names = [self._key(key) for key in keys]
-        if not names or self._unused():
-            return True
-        return await self._confirmed(names, self._store.expire(names))
+        return not names or self._unused() or await self._store.deletes.expire(names)
 
     async def delete_tags(self, *tags: Key) -> bool:
-        """Remove every value that has one of these tags, in one round trip, however many they are.
+        """Remove every value that has one of these tags, in two round trips, however many they are.
 
         As `delete`: commit before you call it; loads under way store nothing that is worth
-        anything; the command is on its way before the first suspension. No entry is touched: what
-        is worth nothing any more is replaced when it is asked for, or ends with its TTL.
+        anything; a cancelled caller has deleted nonetheless. No entry is touched: what is worth
+        nothing any more is replaced when it is asked for, or ends with its TTL.
 
         Args:
             tags: Keys, as `get_or_set(tags=...)` was given them.
@@ -1058,16 +900,12 @@ class Cache(Generic[T]):
             InvalidationPending: Redis did not acknowledge, with `on_unconfirmed="raise"`.
 
         Redis:
-            EVAL revoke for the namespace, then EVALSHA revoke for each tag, pipelined.
+            EVALSHA revoke for the namespace; once it has answered, for each tag, pipelined.
         """
-        marks = tag_names(self._keyspace, tags)
-        if not marks or self._unused():
-            return True
-        names = [self._versions.tag_key(mark) for mark in marks]
-        return await self._confirmed(names, self._store.change(self._versions.delete(marks)))
+        return await self._change_tags(tags, self._versions.delete)
 
     async def expire_tags(self, *tags: Key) -> bool:
-        """Make every value that has one of these tags stale now, in one round trip.
+        """Make every value that has one of these tags stale now, in two round trips.
 
         As `expire`, and as `delete_tags` in all else: where the cache keeps no stale values the two
         are the same.
@@ -1083,13 +921,18 @@ class Cache(Generic[T]):
             InvalidationPending: Redis did not acknowledge, with `on_unconfirmed="raise"`.
 
         Redis:
-            EVAL revoke for the namespace, then EVALSHA revoke for each tag, pipelined.
+            EVALSHA revoke for the namespace; once it has answered, for each tag, pipelined.
         """
+        return await self._change_tags(tags, self._versions.expire)
+
+    async def _change_tags(
+        self, tags: Collection[Key], changes: Callable[[tuple[str, ...]], list[Invalidation]]
+    ) -> bool:
         marks = tag_names(self._keyspace, tags)
         if not marks or self._unused():
             return True
         names = [self._versions.tag_key(mark) for mark in marks]
-        return await self._confirmed(names, self._store.change(self._versions.expire(marks)))
+        return await self._store.deletes.change(names, changes(marks))
 
     async def clear(self) -> bool:
         """Remove every value of this namespace, in one round trip, however many they are.
@@ -1108,7 +951,7 @@ class Cache(Generic[T]):
         if self._unused():
             return True
         changes = self._versions.new_era()
-        return await self._confirmed(list(changes[0].keys), self._store.change(changes))
+        return await self._store.deletes.change(list(changes[0].keys), changes)
 
     async def delete_matching(self, pattern: str) -> int:
         """Remove every value whose key matches a pattern, by walking through all keys.
@@ -1147,22 +990,10 @@ class Cache(Generic[T]):
         there = 0
         async for names in matching(self._client, self._head, whole):
             for some in batched(names, BATCH):
-                if not await self._confirmed(some, self._store.delete(some)):
+                if not await self._store.deletes.delete(some):
                     raise InvalidationPending(tuple(some), "Redis did not acknowledge")
                 there += len(some)
         return there
-
-    async def _confirmed(self, names: list[str], answer: asyncio.Future[str]) -> bool:
-        """Wait until Redis has acknowledged, and say if it has not, as the policy wants."""
-        # In a callback, for the caller may be cancelled: the deletes go on all the same.
-        if answer.done():
-            self._store.told_of_delete(names, answer)
-        else:
-            answer.add_done_callback(partial(self._store.told_of_delete, names))
-        reason = await asyncio.shield(answer)
-        if reason and self._store.raises_when_unconfirmed:
-            raise InvalidationPending(tuple(names), reason)
-        return not reason
 
     def writing(self, *keys: Key, tags: Collection[Key] = ()) -> Writing[T]:
         """Mark keys as being written for as long as a block runs: commit inside it.

@@ -25,7 +25,7 @@ from millpond.cache.bulk import (
     dealt,
 )
 from millpond.cache.decision import ABSENT, Found, Verdict
-from millpond.cache.flight import Flight, Landed, StartOver
+from millpond.cache.landing import Landed, StartOver
 from millpond.cache.loaded import Loaded
 from millpond.cache.many import read_many
 from millpond.cache.missing import MISSING
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from millpond.cache.bulk import LoadMany
+    from millpond.cache.flight import Flight
     from millpond.cache.store import Store
 
 __all__ = ["Fetch", "Warmed", "load_past"]

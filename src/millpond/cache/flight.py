@@ -33,14 +33,15 @@ for that generation raise `RemoteLoadError`; to others it is a miss unless `erro
 from __future__ import annotations
 
 import asyncio
-import time
-from typing import TYPE_CHECKING, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, TypeVar
 
+from millpond.cache.captured import Captured
 from millpond.cache.decision import Found, Verdict
+from millpond.cache.failing import defer, publish
+from millpond.cache.landing import Callers, Landed
 from millpond.cache.loaded import NOT_MODIFIED, asked, unwrapped
-from millpond.cache.versions import Captured
 from millpond.cache.waiting import Waiter, current
-from millpond.core.entry import new_generation, pack_error
+from millpond.core.entry import new_generation
 from millpond.errors import (
     BackendError,
     BackendTimeout,
@@ -51,60 +52,29 @@ from millpond.errors import (
     RemoteLoadError,
     ReplyError,
 )
-from millpond.events import FillRefused, LoadFailed, LoadFinished, LoadUnleased, RefreshFailed
+from millpond.events import FillRefused, LoadFailed, LoadFinished, LoadUnleased
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from millpond.cache.captured import Capture
+    from millpond.cache.landing import StartOver
     from millpond.cache.loaded import Loaded, Loader, NotModified, Revalidate
     from millpond.cache.store import Store
-    from millpond.cache.versions import Capture
 
-__all__ = ["START_OVER", "Flight", "Landed", "StartOver"]
+__all__ = ["Flight"]
 
 T = TypeVar("T")
 
 _LATE = 0.01  # seconds past a lease's end before asking: Redis's own clock must have passed it
 _GRACE = 1.0  # seconds that a loader has to end once it is cancelled
-_NOTICE = 2000  # milliseconds for which an error is kept for those who wait for it
-
-
-class StartOver:
-    """The answer to those who joined after the cut."""
-
-
-START_OVER = StartOver()
-
-
-class Landed(Generic[T]):
-    """What a flight brought: the value's bytes, and the loader's own object for one caller.
-
-    The others decode for themselves, unless values of the type cannot be changed: no caller can
-    alter what another was given.
-    """
-
-    __slots__ = ("_value", "has_value", "payload", "stale")
-
-    def __init__(
-        self, payload: bytes | None, value: T | StartOver = START_OVER, *, stale: bool = False
-    ) -> None:
-        """Keep the encoded value (None: the value is None) and perhaps the object."""
-        self.payload = payload
-        self.stale = stale
-        self.has_value = value is not START_OVER
-        self._value = value
-
-    @property
-    def value(self) -> T:
-        """The object, where there is one."""
-        return cast("T", self._value)
 
 
 class Flight(Waiter, Generic[T]):
     """One shared load."""
 
     __slots__ = (
-        "_cut",
+        "_callers",
         "_expected",
         "_key",
         "_loader",
@@ -114,7 +84,6 @@ class Flight(Waiter, Generic[T]):
         "_tags",
         "_ttl",
         "_verdict",
-        "_waiters",
         "load_failed",
     )
 
@@ -153,15 +122,12 @@ class Flight(Waiter, Generic[T]):
         self._tags = tags
         self._verdict = verdict
         self._loop = asyncio.get_running_loop()
-        self._waiters: list[asyncio.Future[Landed[T] | StartOver]] = []
-        self._cut = 0
+        self._callers = Callers[T](self._loop)
         self._expected: set[bytes] = set()
 
     def join(self) -> asyncio.Future[Landed[T] | StartOver]:
         """Add a caller; cancelling its future concerns nobody else."""
-        future: asyncio.Future[Landed[T] | StartOver] = self._loop.create_future()
-        self._waiters.append(future)
-        return future
+        return self._callers.join()
 
     def begin(self, verb: str = "load") -> asyncio.Future[Landed[T] | StartOver]:
         """Fly, with the first caller on board.
@@ -212,13 +178,13 @@ class Flight(Waiter, Generic[T]):
             seen = verdict.seen
             generation = new_generation()
             capture = self._capture(verdict)
-            self._mark()
+            self._callers.mark()
             try:
                 found = await store.claim(self._key, generation, seen)
                 if found is None or found.found is Found.OURS:
                     await self._lead(generation, capture, None if found is None else verdict)
                     return
-                found = await store.settled(found)
+                found = await store.verdicts.settled(found)
                 if found.found is Found.LEASE and not waited:
                     waited = True
                     store.counters.waits += 1
@@ -227,7 +193,7 @@ class Flight(Waiter, Generic[T]):
                 reason, error = "unavailable", problem
                 break
             except ReplyError as problem:
-                reason = store.without_lease(self._key, problem)
+                reason = store.verdicts.without_lease(self._key, problem)
                 break
             if found is None:
                 return
@@ -254,8 +220,8 @@ class Flight(Waiter, Generic[T]):
         self._expected.add(verdict.generation)
         async with self._store.client.watch(self._key, before_read=self._before_read) as watch:
             while True:
-                verdict = self._store.judge(self._key, watch.value)
-                verdict = await self._store.settled(verdict)
+                verdict = self._store.verdicts.judge(self._key, watch.value)
+                verdict = await self._store.verdicts.settled(verdict)
                 if not self._is_loading(verdict):
                     return self._take(verdict)
                 self._expected.add(verdict.generation)
@@ -275,7 +241,7 @@ class Flight(Waiter, Generic[T]):
     def _take(self, verdict: Verdict) -> Verdict | None:
         """Land with what was read, if it is a result."""
         if verdict.found is Found.VALUE:
-            self._land(Landed(verdict.payload, stale=verdict.stale), self._cut)
+            self._land(Landed(verdict.payload, stale=verdict.stale), self._callers.cut)
             return None
         if verdict.found is Found.ERROR and (
             verdict.visible or verdict.generation in self._expected
@@ -300,7 +266,7 @@ class Flight(Waiter, Generic[T]):
             raise
         known: Captured = captured
         lease = store.keep(self._key, generation)
-        before_load = len(self._waiters)
+        before_load = len(self._callers)
         started = self._loop.time()
         took = 0.0
         try:
@@ -322,15 +288,12 @@ class Flight(Waiter, Generic[T]):
                 stored = await self._fill(generation, entry, ttl, captured)
         except Exception as error:  # noqa: BLE001  (handed to every caller)
             self._fail(error)
-            if kept is None:
-                await self._publish(generation, error, took, known)
-            else:
-                await self._defer(generation, error)
+            await self._tell_failed(generation, error, took, known, kept)
             return
         except BaseException:  # cancelled, or worse: nobody need wait for the lease's end
             store.release(self._key, generation)
             raise
-        everyone = len(self._waiters)
+        everyone = len(self._callers)
         self._land(landed, everyone if stored else before_load)
         if stored:
             store.client.emit(LoadFinished(key=self._key, seconds=took))
@@ -369,50 +332,26 @@ class Flight(Waiter, Generic[T]):
         except BackendError:
             return None
 
-    async def _publish(
-        self, generation: bytes, error: Exception, took: float, captured: Captured
+    async def _tell_failed(
+        self,
+        generation: bytes,
+        error: Exception,
+        took: float,
+        captured: Captured,
+        kept: Verdict | None,
     ) -> None:
-        """Tell the fleet that the load failed, by an entry in place of our lease."""
-        store = self._store
-        entry = pack_error(
-            generation,
-            store.version,
-            store.fingerprint,
-            type(error).__qualname__,
-            created_ms=time.time_ns() // 1_000_000,
-            era=captured.era,
-            load_ms=took * 1000,
-            for_waiters=store.error_ttl == 0,
-            tags=captured.tags,
-        )
-        try:
-            await store.fill(self._key, generation, entry, store.error_ttl or _NOTICE)
-        except BackendError as problem:
-            store.client.emit(FillRefused(key=self._key, reason=f"unavailable: {problem}"))
-
-    async def _defer(self, generation: bytes, error: Exception) -> None:
-        """Leave the value that we have claimed, and tell the fleet when to try again."""
-        store = self._store
-        try:
-            kept = await store.defer(self._key, generation)
-        except BackendError:
-            return  # the claim ends by itself
-        if kept:
-            store.counters.kept += 1
-            store.client.emit(
-                RefreshFailed(
-                    key=self._key,
-                    type_name=type(error).__qualname__,
-                    retry_after=store.staleness.retry / 1000,
-                )
-            )
+        """Tell the fleet that the load failed, whether a value is there or not."""
+        if kept is None:
+            await publish(self._store, self._key, generation, error, captured, took=took)
+        else:
+            await defer(self._store, self._key, generation, error)
 
     async def _load_unleased(self, reason: str) -> None:
         """Load for those who are here already, and store nothing."""
         store = self._store
         store.counters.unleased_loads += 1
         store.client.emit(LoadUnleased(key=self._key, reason=reason))
-        before_load = len(self._waiters)
+        before_load = len(self._callers)
         landed, *_ = self._landed(await self._load(None), None)
         self._land(landed, before_load)
 
@@ -475,14 +414,10 @@ class Flight(Waiter, Generic[T]):
 
     # -- answering --------------------------------------------------------------------------
 
-    def _mark(self) -> None:
-        """Cut here: a read is about to leave."""
-        self._cut = len(self._waiters)
-
     def _before_read(self) -> None:
         """Cut here, and have the namespace's version read ahead of the key."""
         self._store.versions.ask()
-        self._mark()
+        self._callers.mark()
 
     def _leave(self) -> None:
         """Let nobody join any more."""
@@ -493,20 +428,9 @@ class Flight(Waiter, Generic[T]):
     def _land(self, landed: Landed[T], cut: int) -> None:
         """Give the value to those before the cut; the rest start over."""
         self._leave()
-        waiters, self._waiters = self._waiters, []
-        rest = landed if self._store.codec.shareable else Landed[T](landed.payload)
-        for place, future in enumerate(waiters):
-            if future.done():
-                continue
-            if place >= cut:
-                future.set_result(START_OVER)
-            else:
-                future.set_result(landed if place == 0 else rest)
+        self._callers.land(landed, cut, shareable=self._store.codec.shareable)
 
     def _fail(self, error: Exception) -> None:
         """Give everyone the exception; whoever asks again must not find this flight."""
         self._leave()
-        waiters, self._waiters = self._waiters, []
-        for future in waiters:
-            if not future.done():
-                future.set_exception(error)
+        self._callers.fail(error)

@@ -92,7 +92,7 @@ def asked(
     try:
         old = None if kept.payload is None else store.codec.decode(kept.payload)
     except Unreadable as problem:
-        store.unreadable(key, problem.reason)
+        store.verdicts.unreadable(key, problem.reason)
         return loader()
     return revalidate(cast("T", old))
 
@@ -129,5 +129,5 @@ def unwrapped(
         return Settled(cast("T", result), ttl)
     loaded = cast("Loaded[T]", result)
     if loaded.ttl is not None:
-        ttl = store.checked(milliseconds(loaded.ttl, "Loaded.ttl"))
+        ttl = store.lifetimes.checked(milliseconds(loaded.ttl, "Loaded.ttl"))
     return Settled(loaded.value, ttl, store.tag_names(loaded.tags) if loaded.tags else ())

@@ -13,8 +13,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from millpond.cache.batches import BATCH, batched
-from millpond.cache.decision import Found, Seen, Verdict, dead
-from millpond.cache.flight import Landed
+from millpond.cache.decision import Found, Seen, Verdict
+from millpond.cache.landing import Landed
 from millpond.cache.missing import MISSING
 from millpond.core.entry import HEAD_SIZE
 from millpond.errors import BackendError, ConfigError
@@ -117,7 +117,7 @@ async def read_many(
         try:
             replies = await store.client.call("MGET", *[name for _, name in some])
         except BackendError as error:
-            verdict = store.barred(some[0][1], error)
+            verdict = store.verdicts.barred(some[0][1], error)
             missed.update([(name, verdict) for _, name in some])
             continue
         hit = versions.hit
@@ -126,9 +126,9 @@ async def read_many(
                 try:
                     values[key] = decode(raw[HEAD_SIZE:])
                 except Exception as error:  # noqa: BLE001  (a value's own methods run in there)
-                    missed[name] = _undecodable(store, name, raw, error)
+                    missed[name] = store.undecodable(name, raw, error)
                 continue
-            found = store.judge(name, raw)
+            found = store.verdicts.judge(name, raw)
             if found.tags:
                 tagged.append((key, name, found))
             else:
@@ -138,9 +138,9 @@ async def read_many(
         looked = versions.look(list({tag for _, _, each in tagged for tag, _ in each.tags}))
         for key, name, found in tagged:
             try:
-                settled = await store.settled(found, looked)
+                settled = await store.verdicts.settled(found, looked)
             except BackendError as error:
-                settled = store.barred(name, error)
+                settled = store.verdicts.barred(name, error)
             read(key, name, settled)
     if tagged or some_near:
         values = {key: values[key] for key in names if key in values}
@@ -157,9 +157,3 @@ def _not_near(near: Near[T], names: Mapping[K, str], values: dict[K, T]) -> list
         else:
             values[key] = value
     return rest
-
-
-def _undecodable(store: Store[Any], name: str, raw: bytes, error: Exception) -> Verdict:
-    reason = store.codec.unreadable(error).reason
-    store.unreadable(name, reason)
-    return dead(raw, reason)

@@ -11,9 +11,12 @@ when one of them changes. What must stay true:
        GET brings v1; the key changes, and the push finds no copy; PTTL comes, and v1 is put in.
    (On a shared `memory://` even a reply may be overtaken, on another thread.) So a push about a key
    that is being read keeps what is read from being put in.
-2. Only values of the namespace's present era are kept, and its version is itself read tracked: the
-   push about it empties the whole. Until it has been read anew nothing is put in. Values with tags
-   are not kept, for each would need as much of all its tags.
+2. Only values of the namespace's present era are kept, and its version is itself read tracked. Once
+   a push has come about it no copy is given, and none put in, until it has been read anew. Mostly
+   the era is the same then, for `delete_tags` and `expire_tags` change another part of that key,
+   and what is stored prolongs it: the copies count again, since whatever changed one of them in
+   between was pushed ahead of that read's reply. Under another era they are dropped. Values with
+   tags are not kept, for each would need as much of all its tags.
 3. Every gap empties it: a lost connection, a null push (`FLUSHALL`), a closed client.
 4. A process that is cut off is pushed nothing and may not notice. So a copy is trusted only until
    `heartbeat` after the *sending* of the last command that was answered since: whatever changed
@@ -26,9 +29,6 @@ when one of them changes. What must stay true:
    caller goes on: the push about it may come after the acknowledgement.
 
 Copies that nobody can change are shared; of others the bytes are kept, and decoded for each caller.
-
-What is over the bounds goes by CLOCK: the oldest that was not read since it was last looked at. A
-hit sets one attribute, where LRU would move the copy to the end of a list.
 """
 
 from __future__ import annotations
@@ -37,8 +37,7 @@ import asyncio
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-import msgspec
-
+from millpond.cache.copies import Copies
 from millpond.cache.missing import MISSING, Missing
 from millpond.core.durations import seconds
 from millpond.core.entry import HEAD_SIZE
@@ -46,73 +45,16 @@ from millpond.errors import BackendError, ClosedError, ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from datetime import timedelta
 
+    from millpond.cache.bounds import NearCache
     from millpond.cache.versions import Versions
     from millpond.core.client import Client
     from millpond.core.codec import Codec
     from millpond.core.watch import Watches
 
-__all__ = ["Near", "NearCache"]
+__all__ = ["Near", "forgetting"]
 
 T = TypeVar("T")
-
-_OVERHEAD = 250  # bytes of Python around one copy, about
-
-
-class NearCache(msgspec.Struct, frozen=True, kw_only=True):
-    """Bounds of a near cache: `CachePolicy(near=NearCache(max_entries=1000))`.
-
-    Attributes:
-        max_entries: Copies kept at most. Default 10,000.
-        max_bytes: Their size at most: of the entries as Redis has them and their keys, and 250
-            bytes for each. Default 64 MiB. What is larger by itself is not kept.
-        ttl: Seconds or timedelta that a copy is kept at most. Default None: as long as its entry.
-        heartbeat: Seconds or timedelta that copies are trusted after the last sign that pushes
-            arrive; what a process that is cut off may serve too late. Default 1 s. With Redis in
-            reach it is the delay of a push.
-    """
-
-    max_entries: int = 10_000
-    max_bytes: int = 64 * 1024 * 1024
-    ttl: float | timedelta | None = None
-    heartbeat: float | timedelta = 1.0
-
-    def __post_init__(self) -> None:
-        """Refuse bounds that keep nothing.
-
-        Raises:
-            ConfigError: Naming the bound and the fix.
-        """
-        for name in ("max_entries", "max_bytes"):
-            bound: object = getattr(self, name)
-            if not isinstance(bound, int) or isinstance(bound, bool) or bound < 1:
-                raise ConfigError(
-                    f"{name} must be an int above 0, not {bound!r}; for no near cache leave out "
-                    "CachePolicy(near=...)"
-                )
-        if self.ttl is not None:
-            seconds(self.ttl, "near ttl")
-        if seconds(self.heartbeat, "heartbeat") < _SHORTEST_HEARTBEAT:
-            raise ConfigError(
-                f"heartbeat={self.heartbeat} is shorter than {_SHORTEST_HEARTBEAT} s, less than a "
-                "busy event loop may stall: nothing would be trusted"
-            )
-
-
-_SHORTEST_HEARTBEAT = 0.05
-
-
-class _Copy:
-    """One value, or its bytes."""
-
-    __slots__ = ("ends", "kept", "size", "used")
-
-    def __init__(self, kept: Any, ends: float, size: int) -> None:
-        self.kept = kept
-        self.ends = ends
-        self.size = size
-        self.used = False
 
 
 class Near(Generic[T]):
@@ -121,7 +63,6 @@ class Near(Generic[T]):
     __slots__ = (
         "__weakref__",
         "_armed",
-        "_bytes",
         "_client",
         "_codec",
         "_copies",
@@ -129,10 +70,9 @@ class Near(Generic[T]):
         "_fresh",
         "_heartbeat",
         "_hit",
+        "_kept",
         "_lock",
         "_loop",
-        "_max_bytes",
-        "_max_entries",
         "_name_of_era",
         "_reading",
         "_served",
@@ -168,13 +108,11 @@ class Near(Generic[T]):
         self._versions = versions
         self._fresh = fresh
         self._decode = None if codec.shareable else codec.decode_or_raise
-        self._max_entries = policy.max_entries
-        self._max_bytes = policy.max_bytes
+        self._kept = Copies(policy.max_entries, policy.max_bytes)
+        self._copies = self._kept.by_name  # looked into at each hit
         self._ttl = float("inf") if policy.ttl is None else seconds(policy.ttl, "near ttl")
         self._heartbeat = seconds(policy.heartbeat, "heartbeat")
         self._name_of_era = versions.key.encode()
-        self._copies: dict[str, _Copy] = {}
-        self._bytes = 0
         self._reading: dict[str, object] = {}  # a token each, which a push takes away
         self._lock = Lock()  # a shared memory:// tells of changes on other threads
         self._armed = False
@@ -232,7 +170,7 @@ class Near(Generic[T]):
             self._move(loop)
         sent = loop.time()
         if not self._armed:
-            self._tracked(self._versions.key, self._era).add_done_callback(_consumed)
+            self._read_era(sent)
         answer: asyncio.Future[bytes | None] = loop.create_future()
 
         def told(raw: bytes | None, left: float | None, token: object) -> None:
@@ -272,12 +210,22 @@ class Near(Generic[T]):
         future.add_done_callback(ended)
         return future
 
-    def _era(self, raw: bytes | None, _: float | None, token: object) -> None:
-        """Take the namespace's version, whose next change will be pushed."""
-        self._versions.take(raw)
-        with self._lock:
-            if self._reading.get(self._versions.key) is token:
-                self._hit, self._armed = self._versions.hit, True
+    def _read_era(self, sent: float) -> None:
+        """Read the namespace's version, whose next change will be pushed."""
+        versions = self._versions
+
+        def told(raw: bytes | None, _: float | None, token: object) -> None:
+            versions.take(raw)
+            with self._lock:
+                if self._reading.get(versions.key) is not token:
+                    return
+                if self._hit != versions.hit:
+                    self._kept.clear()
+                self._hit, self._armed = versions.hit, True
+            if self._copies:
+                self._trust(sent)
+
+        self._tracked(versions.key, told).add_done_callback(_consumed)
 
     def _put(self, name: str, raw: bytes, sent: float, left: float | None, token: object) -> None:
         """Keep a copy; called by the connection, in the order of events."""
@@ -291,8 +239,8 @@ class Near(Generic[T]):
             ends = min(ends, sent + fresh_for)
         else:
             return
-        size = len(raw) + len(name) + _OVERHEAD
-        if size > self._max_bytes:
+        size = self._kept.size_of(name, raw)
+        if not size:
             return
         kept: Any = payload
         if self._decode is None:
@@ -303,26 +251,8 @@ class Near(Generic[T]):
         with self._lock:
             if not self._armed or self._reading.get(name) is not token:
                 return
-            self._forget(name)
-            self._copies[name] = _Copy(kept, ends, size)
-            self._bytes += size
-            while len(self._copies) > self._max_entries or self._bytes > self._max_bytes:
-                self._evict()
+            self._kept.put(name, kept, ends, size)
         self._trust(sent)
-
-    def _evict(self) -> None:
-        oldest = next(iter(self._copies))
-        copy = self._copies[oldest]
-        if copy.used:
-            copy.used = False
-            self._copies[oldest] = self._copies.pop(oldest)
-        else:
-            self._forget(oldest)
-
-    def _forget(self, name: str) -> None:
-        copy = self._copies.pop(name, None)
-        if copy is not None:
-            self._bytes -= copy.size
 
     # -- forgetting ---------------------------------------------------------------------------
 
@@ -330,15 +260,21 @@ class Near(Generic[T]):
         """Forget copies of these keys."""
         with self._lock:
             for name in names:
-                self._forget(name)
+                self._kept.forget(name)
 
     def clear(self) -> None:
         """Forget everything, the era too."""
         with self._lock:
             self._armed = False
             self._reading.clear()
-            self._copies.clear()
-            self._bytes = 0
+            self._kept.clear()
+
+    def _suspend(self) -> None:
+        """Give nothing until the era has been read anew: it may have ended."""
+        with self._lock:
+            self._armed = False
+            self._trusted = 0.0
+            self._reading.pop(self._versions.key, None)
 
     def changed(self, keys: Iterable[bytes] | None) -> None:
         """Take a push: these keys have changed, or any (None)."""
@@ -347,23 +283,25 @@ class Near(Generic[T]):
             return
         for key in keys:
             if key == self._name_of_era:
-                self.clear()
+                self._suspend()
             else:
                 name = key.decode(errors="replace")
                 with self._lock:
                     self._reading.pop(name, None)
-                    self._forget(name)
+                    self._kept.forget(name)
 
     @property
     def size(self) -> tuple[int, int]:
         """How many copies there are, and their bytes."""
-        return len(self._copies), self._bytes
+        return len(self._copies), self._kept.size
 
     # -- trusting -----------------------------------------------------------------------------
 
     def _trust(self, sent: float) -> None:
         """Trust for a while: a command that was sent then has been answered."""
-        self._trusted = max(self._trusted, sent + self._heartbeat)
+        with self._lock:  # another thread may be about to suspend it
+            if self._armed:
+                self._trusted = max(self._trusted, sent + self._heartbeat)
         if self._timer is None and self._loop is not None:
             self._timer = self._loop.call_later(self._heartbeat / 3, self._beat)
 
@@ -392,6 +330,11 @@ class Near(Generic[T]):
         self._watches = self._client.watches
         self._watches.listen(self)
         self._loop, self._time, self._timer, self._trusted = loop, loop.time, None, 0.0
+
+
+def forgetting(near: Near[Any] | None, name: str) -> Callable[[Any], None] | None:
+    """Return what has a near cache, if there is one, forget a key once Redis has changed it."""
+    return None if near is None else lambda _: near.drop((name,))
 
 
 def _no_time() -> float:

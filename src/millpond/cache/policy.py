@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from millpond.cache.near import NearCache
+from millpond.cache.bounds import NearCache
 from millpond.core.compression import require_zstd
 from millpond.core.durations import seconds
 from millpond.errors import ConfigError

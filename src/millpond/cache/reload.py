@@ -20,20 +20,18 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from millpond.cache.decision import ABSENT, Found, Verdict
-from millpond.cache.flight import Flight, Landed
-from millpond.cache.waiting import current, would_deadlock
+from millpond.cache.flight import Flight
+from millpond.cache.landing import Landed
+from millpond.cache.waiting import seen_waiting, would_deadlock
 from millpond.errors import LoadDeadlock
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
-
     from millpond.cache.loaded import Loader
     from millpond.cache.store import Store
 
 __all__ = ["Reload", "reload"]
 
 T = TypeVar("T")
-A = TypeVar("A")
 
 
 class Reload(Flight[T], Generic[T]):
@@ -78,19 +76,15 @@ async def reload(
         flight = flights.get(name)
         if flight is None or not flight.lives:
             flight = Reload(store, name, loader, ttl=ttl, verdict=ABSENT, tags=tags)
-            landing = flight.join()
-            task = store.client.supervisor.start(flight.run(), name=f"millpond refresh {name}")
-            task.add_done_callback(flight.ended)
-            if not task.done():
-                flights[name] = flight
+            landing = flight.begin("refresh")
         elif would_deadlock(flight):
             raise LoadDeadlock(name)
         elif flight is too_early or not isinstance(flight, Reload):
-            await _ended(flight, _over(flight))
+            await seen_waiting(flight, _over(flight))
             continue
         else:
             landing = flight.join()
-        landed = await _ended(flight, landing)
+        landed = await seen_waiting(flight, landing)
         if isinstance(landed, Landed):
             return landed
 
@@ -105,15 +99,3 @@ async def _over(flight: Flight[T]) -> None:
 def _consumed(landing: asyncio.Future[Any]) -> None:
     if not landing.cancelled():
         landing.exception()
-
-
-async def _ended(flight: Flight[T], answer: Awaitable[A]) -> A:
-    """Wait, and be seen to wait by whoever looks for circles."""
-    here = current.get()
-    if here is None:
-        return await answer
-    here.wait_for(flight)
-    try:
-        return await answer
-    finally:
-        here.waited_for(flight)

@@ -25,7 +25,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from millpond.cache.decision import Found
-from millpond.cache.flight import Flight, Landed
+from millpond.cache.flight import Flight
+from millpond.cache.landing import Landed
 from millpond.core.entry import new_generation
 from millpond.errors import BackendError, ClosedError, RemoteLoadError
 from millpond.events import RefreshFailed
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from millpond.cache.decision import Verdict
-    from millpond.cache.flight import StartOver
+    from millpond.cache.landing import StartOver
     from millpond.cache.loaded import Loader, Revalidate
     from millpond.cache.store import Store
 
@@ -55,7 +56,7 @@ class Refresh(Flight[T], Generic[T]):
     async def _fly(self) -> None:
         generation, store = new_generation(), self._store
         capture = self._capture(self._verdict)
-        self._mark()
+        self._callers.mark()
         try:
             found = await store.claim(self._key, generation, self._verdict.seen)
         except BackendError as error:

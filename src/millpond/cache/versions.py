@@ -16,10 +16,13 @@ What must stay true:
    those of an invalidation that the load did not see:
        A loads v1; B commits v2, deletes the tag; A reads the tag's version, stores v1 under it.
    Tags that only the loader knows are captured after the load, and count only if the namespace's
-   *tag epoch*, read after them, is what it was before; `delete_tags` changes the epoch first, then
-   the tags. So who has read a tag's new version reads the new epoch. The other way round:
+   *tag epoch*, read after them, is what it was before; `delete_tags` changes the epoch first, and
+   the tags when that is acknowledged. So who has read a tag's new version reads the new epoch. The
+   other way round:
        A loads v1, reads the epoch; B commits v2, changes epoch and tag; A reads the tag's new
        version, and stores v1 under it.
+   Where the epoch was refused, and the tags were not, that is what A may have done. So the tags are
+   owed with the epoch, and changed once more when it was (`core/journal.py`).
    The epoch is asked for when the tags are answered, not in the same batch: commands of a batch
    change places where the server does not know the script and it is sent again.
 3. Who joined a load before its fill was sent may have seen an invalidation during the load. So the
@@ -35,46 +38,35 @@ What must stay true:
 
 from __future__ import annotations
 
-import asyncio
 import os
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from millpond.cache.batches import gathered
+from millpond.cache.batches import gathered, when_all
+from millpond.cache.captured import Capture, Captured
 from millpond.core.entry import ERA_SIZE, IS_SOFT, hit_prefix
 from millpond.core.journal import Invalidation
 from millpond.core.scripts import Script
 from millpond.core.slots import Collector
-from millpond.errors import BackendUnavailable, ConfigError
+from millpond.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    import asyncio
+    from collections.abc import Sequence
 
     from millpond.core.client import Client
     from millpond.core.codec import Codec
     from millpond.core.entry import TagVersion
 
-__all__ = ["NO_VERSIONS", "Captured", "Capture", "Versions", "Worth"]
+__all__ = ["Versions", "Worth"]
 
 _VERSION = Script.load("millpond.cache", "version")
 _REVOKE = Script.load("millpond.cache", "revoke")
 
 _SIZE = 12
 _SHORTEST = 3_600_000  # milliseconds: a namespace that is rarely filled is not forgotten every time
-_TRIES = 4
 _NEVER = b"\0never"  # what no entry begins with
-
-
-class Captured(msgspec.Struct, frozen=True):
-    """The versions that a load began under."""
-
-    era: bytes
-    epoch: bytes  # of the tags that only the loader knows
-    tags: tuple[TagVersion, ...] = ()
-
-
-NO_VERSIONS = Captured(b"", b"")
 
 
 class Worth(msgspec.Struct, frozen=True):
@@ -241,7 +233,7 @@ class Versions:
                 for reply, version in zip(replies, expected, strict=True)
             )
 
-        return _when_all(asked, same)
+        return when_all(asked, same)
 
     async def learn(self, captured: Captured, tags: Sequence[str], ttl: int) -> Captured | None:
         """Capture tags that only the loader knew, after the load.
@@ -319,80 +311,25 @@ class Versions:
 
     def delete(self, tags: Sequence[str]) -> list[Invalidation]:
         """Return what makes entries with these tags worthless: the epoch first, then the tags."""
-        return [self._new_epoch(), *[self._change(self.tag_key(tag), 1, _SIZE) for tag in tags]]
+        return self._behind_epoch([self._change(self.tag_key(tag), 1, _SIZE) for tag in tags])
 
     def expire(self, tags: Sequence[str]) -> list[Invalidation]:
         """Return what makes entries with these tags stale."""
-        changed = [self._change(self.tag_key(tag), ERA_SIZE + 1, _SIZE) for tag in tags]
-        return [self._new_epoch(), *changed]
+        return self._behind_epoch(
+            [self._change(self.tag_key(tag), ERA_SIZE + 1, _SIZE) for tag in tags]
+        )
 
-    def _new_epoch(self) -> Invalidation:
-        return self._change(self.key, ERA_SIZE + 1, _SIZE)._replace(leads=True)
+    def _behind_epoch(self, changes: list[Invalidation]) -> list[Invalidation]:
+        epoch = self._change(self.key, ERA_SIZE + 1, _SIZE)
+        return [epoch, *[change._replace(after=epoch) for change in changes]]
 
     def _change(self, key: str, first: int, last: int) -> Invalidation:
         return Invalidation(_REVOKE, (key,), (fresh_version, self._ttl, first, last))
 
 
-class Capture:
-    """Versions being read; they count once they are there, and the load begins after that."""
-
-    __slots__ = ("_asked", "_tags", "_ttl", "_versions")
-
-    def __init__(
-        self, versions: Versions, tags: Sequence[str], asked: list[asyncio.Future[Any]], ttl: int
-    ) -> None:
-        """Use `Versions.capture` instead."""
-        for future in asked:
-            future.add_done_callback(_consumed)
-        self._versions = versions
-        self._tags = tags
-        self._asked = asked
-        self._ttl = ttl
-
-    async def done(self) -> Captured:
-        """Return them; makes the namespace's where it has none.
-
-        Raises:
-            BackendError: Redis is out of reach.
-            ConfigError: `restart="clear"` where there is no run id.
-
-        Redis: nothing, or one EVALSHA where the namespace had no version.
-        """
-        tags = tuple(zip(self._tags, [await one for one in self._asked], strict=True))
-        for _ in range(_TRIES):
-            captured = self._versions.now(tags)
-            if captured is not None:
-                return captured
-            await self._versions.keep(self._ttl)
-        raise BackendUnavailable(
-            "the namespace's version changes faster than it is read: do several servers answer at "
-            "one address, each with a run id of its own?"
-        )
-
-
 def fresh_version() -> bytes:
     """Draw 12 random bytes, which no process ever draws again."""
     return os.urandom(_SIZE)
-
-
-def _when_all(
-    futures: Sequence[asyncio.Future[Any]], judge: Callable[[list[Any]], bool]
-) -> asyncio.Future[bool]:
-    """Return a future of a judgement on all results; False where one failed."""
-    answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-    left = len(futures)
-
-    def one(_: asyncio.Future[Any]) -> None:
-        nonlocal left
-        left -= 1
-        if left or answer.done():
-            return
-        failed = [f for f in futures if f.cancelled() or f.exception() is not None]
-        answer.set_result(not failed and judge([f.result() for f in futures]))
-
-    for future in futures:
-        future.add_done_callback(one)
-    return answer
 
 
 def _consumed(future: asyncio.Future[Any]) -> None:

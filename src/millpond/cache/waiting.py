@@ -9,8 +9,14 @@ from __future__ import annotations
 
 from collections import Counter
 from contextvars import ContextVar
+from typing import TYPE_CHECKING, TypeVar
 
-__all__ = ["Waiter", "current", "would_deadlock"]
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+__all__ = ["Waiter", "current", "seen_waiting", "would_deadlock"]
+
+A = TypeVar("A")
 
 
 class Waiter:
@@ -55,3 +61,15 @@ def would_deadlock(other: Waiter) -> bool:
     """Tell whether waiting for `other` here would close a circle."""
     here = current.get()
     return here is not None and other.reaches(here)
+
+
+async def seen_waiting(other: Waiter, answer: Awaitable[A]) -> A:
+    """Wait for what `other` brings, and be seen to wait by whoever looks for circles."""
+    here = current.get()
+    if here is None:
+        return await answer
+    here.wait_for(other)
+    try:
+        return await answer
+    finally:
+        here.waited_for(other)

@@ -33,9 +33,8 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
-from millpond.cache.store import cannot_write
-from millpond.cache.versions import NO_VERSIONS
-from millpond.core.durations import milliseconds
+from millpond.cache.captured import NO_VERSIONS
+from millpond.cache.verdicts import cannot_write
 from millpond.core.entry import new_generation
 from millpond.errors import BackendError, BackendUnavailable, ClosedError, ConfigError
 
@@ -104,7 +103,7 @@ class Write(Generic[T]):
                 )
         else:
             raise ConfigError("this block writes several keys: write.set(key, value)")
-        lifetime = None if ttl is None else self._store.checked(milliseconds(ttl, "ttl"))
+        lifetime = self._store.lifetimes.given(ttl)
         payload = self._store.encode(value)
         self.entries[name] = self._store.entry(new_generation(), payload, lifetime, self.captured)
 
@@ -170,7 +169,7 @@ class Writing(Generic[T]):
             return self._write
         self._loop = asyncio.get_running_loop()
         capture = self._store.capture(self._tags, None)
-        marks = [self._store.mark(name, self._token, renewal=False) for name in self._names]
+        marks = [self._store.marks.mark(name, self._token, renewal=False) for name in self._names]
         self._arm()
         try:
             await asyncio.gather(*marks)
@@ -205,18 +204,18 @@ class Writing(Generic[T]):
         self._stop()
         entries = self._write.entries if kind is None and self._stores else {}
         try:
-            answer = self._store.leave(self._names, self._token, entries)
+            answer = self._store.marks.leave(self._names, self._token, entries)
         except ClosedError:
             if kind is None:
                 raise
             return
-        answer.add_done_callback(partial(self._store.told_of_leave, self._names))
+        answer.add_done_callback(partial(self._store.marks.told_of_leave, self._names))
         await asyncio.shield(answer)
 
     # -- renewing -----------------------------------------------------------------------------
 
     def _arm(self) -> None:
-        self._timer = self._loop.call_later(self._store.write_ms / 3000, self._renew)
+        self._timer = self._loop.call_later(self._store.marks.milliseconds / 3000, self._renew)
 
     def _stop(self) -> None:
         if self._timer is not None:
@@ -227,7 +226,7 @@ class Writing(Generic[T]):
         self._timer = None
         try:
             for name in self._names:
-                self._store.mark(name, self._token, renewal=True).add_done_callback(_consumed)
+                self._store.marks.mark(name, self._token, renewal=True).add_done_callback(_consumed)
         except (ClosedError, ConfigError):
             return
         self._arm()
@@ -235,7 +234,7 @@ class Writing(Generic[T]):
     def _take_back(self) -> None:
         self._stop()
         for name in self._names:
-            self._store.unmark(name, self._token)
+            self._store.marks.unmark(name, self._token)
 
 
 def _consumed(future: asyncio.Future[Any]) -> None:

@@ -132,9 +132,10 @@ class Bridge:
         if not pump.cancelled() and pump.exception() is None:
             return
         self._pump_task = None
-        for _, slots in self._queue:
+        groups = list(self._queue)
+        self._queue.clear()  # whoever is told may ask for something more
+        for _, slots in groups:
             _fail(slots, BackendUnavailable("the client was closed, or failed; nothing was sent"))
-        self._queue.clear()
 
     async def _run(self, groups: list[_Group]) -> None:
         commands = [args for group, _ in groups for args in group]

@@ -16,9 +16,9 @@ import msgspec
 
 from millpond.core.backends import Backend, Host, RedisBackend, Settings
 from millpond.core.bridge import check_redis
-from millpond.core.commands import Arg, check
 from millpond.core.durations import seconds
 from millpond.core.exchange import Exchange
+from millpond.core.groups import pipelined, read_with_ttl
 from millpond.core.inherited import Inherited, forget, remember
 from millpond.core.journal import Invalidation, Journal
 from millpond.core.keys import Keyspace
@@ -31,17 +31,18 @@ from millpond.core.opening import (
     backend_for,
     from_environment,
 )
-from millpond.core.slots import Collector, Retry, Told, first_error, settle
+from millpond.core.slots import Retry, Told
 from millpond.core.supervisor import Supervisor
 from millpond.core.watch import Watch, Watches
-from millpond.errors import BackendError, ClosedError, ConfigError, ReplyError
+from millpond.errors import ClosedError, ConfigError
 from millpond.events import log_events
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import timedelta
     from types import TracebackType
 
+    from millpond.core.commands import Arg
     from millpond.core.link import Lane
     from millpond.core.scripts import Script
     from millpond.events import Event, Hook
@@ -49,8 +50,6 @@ if TYPE_CHECKING:
 __all__ = ["Client", "ClientStatistics"]
 
 _log = logging.getLogger("millpond")
-
-_ABSENT = -2  # what PTTL says of a key that is not there
 
 
 class ClientStatistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -338,29 +337,7 @@ class Client:
                 ran nonetheless, unless in a transaction that Redis refused as a whole).
         """
         loop, lane = self._bound()
-        groups = _commands(commands)
-        future: asyncio.Future[list[Any]] = loop.create_future()
-        if not groups:
-            future.set_result([])
-            return future
-        if transaction:
-            groups = [("MULTI",), *groups, ("EXEC",)]
-
-        def finish(replies: list[Any]) -> None:
-            error = first_error(replies)
-            if transaction and error is None:
-                replies = replies[-1]
-                error = first_error(replies)
-            elif transaction and isinstance(replies[0], ReplyError):  # no MULTI: they ran singly
-                settle(future, replies[0])
-                return
-            elif transaction:  # refused as a whole: what was queued was discarded
-                replies = [r if isinstance(r, BackendError) else replies[-1] for r in replies[1:-1]]
-            settle(future, error if error is not None and not return_errors else replies)
-
-        count = len(groups)
-        lane.group(groups, (Collector(count, finish, future),) * count)
-        return future
+        return pipelined(loop, lane, commands, transaction=transaction, return_errors=return_errors)
 
     def run(
         self,
@@ -456,28 +433,7 @@ class Client:
         Redis: CLIENT CACHING YES, GET and PTTL, contiguous: CACHING covers exactly the GET.
         """
         loop, lane = self._bound()
-        future: asyncio.Future[tuple[bytes | None, float | None]] = loop.create_future()
-
-        def finish(replies: list[Any]) -> None:
-            error = first_error(replies)
-            if error is not None:
-                settle(future, error)
-                return
-            value, left = replies[-2:]
-            if left == _ABSENT:
-                value = None  # it may have expired between the two
-            seconds_left = left / 1000 if left >= 0 else None
-            if tell is not None:
-                tell(value, seconds_left)
-            settle(future, (value, seconds_left))
-
-        commands: list[tuple[Arg, ...]] = [("GET", key), ("PTTL", key)]
-        if self._backend.tracks:
-            commands.insert(0, ("CLIENT", "CACHING", "YES"))
-        count = len(commands)
-        caller = future if tell is None else None
-        lane.group(commands, (Collector(count, finish, caller),) * count)
-        return future
+        return read_with_ttl(loop, lane, key, pushed=self._backend.tracks, tell=tell)
 
     # -- the rest ---------------------------------------------------------------------------
 
@@ -547,19 +503,3 @@ class Client:
     def __repr__(self) -> str:
         """Show the state."""
         return f"<millpond.Client {self.statistics().state}>"
-
-
-def _commands(given: Iterable[Sequence[Arg]]) -> list[tuple[Arg, ...]]:
-    """Check the commands of a pipeline, all before the first is queued."""
-    commands: list[tuple[Arg, ...]] = []
-    try:
-        for args in given:
-            if isinstance(args, str | bytes):
-                raise ConfigError(f"a command is a tuple such as ('GET', key), not {args!r}")
-            check(command := tuple(args))
-            commands.append(command)
-    except TypeError as error:
-        raise ConfigError(
-            f"a pipeline takes a list of commands such as [('GET', key)]: {error}"
-        ) from error
-    return commands

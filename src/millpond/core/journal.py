@@ -15,7 +15,16 @@ leaves a stale value for everybody. So it says it again. What must stay true:
    invalidations of the last minute are said again, acknowledged or not.
 5. It is bounded. When it is full the oldest is given up, and that is told: to the hooks, and to
    whoever's invalidations did not find room.
-6. Thousands at once do not hold up everybody else's commands: they go out in batches, the next when
+6. Where one change must run before another (`Invalidation.after`), the later one is sent once the
+   first was acknowledged, and its own acknowledgement counts only then. Of a tag and the epoch
+   (`cache/versions.py`), the one refused and the other not:
+       A loads v1; B commits v2; B's change of the epoch is refused, that of the tag is done, and
+       settled; A is told the new tag and the old epoch, and stores v1; B says the epoch again, is
+       answered, and owes nothing; v1 stays.
+   Where the first is refused the later one is tried all the same, for it alone helps most readers,
+   and both are owed. Said again, all goes out at once (2); what had to come after something that
+   was owed, too, goes out once more when that is done: commands may have changed places on the way.
+7. Thousands at once do not hold up everybody else's commands: they go out in batches, the next when
    the last has its answers. Nobody needs to wait for that. Whoever asked may be cancelled; a batch
    that finds no connection is kept like any other, down to the last when the client closes.
 
@@ -31,14 +40,13 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from millpond.core.slots import settle
-from millpond.errors import ClosedError, ConfigError, ReplyError
+from millpond.core.deliveries import Delivery, Replay, Shipment
+from millpond.errors import ClosedError, ConfigError
 from millpond.events import InvalidationsDropped, InvalidationsLeft, InvalidationsReplayed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from millpond.core.commands import Arg
     from millpond.core.link import Lane
     from millpond.core.scripts import Script
     from millpond.events import Event
@@ -48,7 +56,6 @@ __all__ = ["First", "Invalidation", "Journal"]
 _MOST = 10_000  # invalidations: some megabytes
 _MINUTE = 60.0  # seconds
 _AGAIN = 1.0  # seconds between tries while Redis is there and refuses
-_GROUP = 500  # commands queued without a gap
 
 
 class First(NamedTuple):
@@ -69,15 +76,15 @@ class Invalidation(NamedTuple):
     An argument that is a function is called whenever the script is sent, for bytes that must never
     be sent twice: a version put back by a late replay would bring back what was stored under it.
 
-    Those of one call run in their order, except that one of which the server does not know the
-    script is sent again, behind the others. One that `leads` is sent with its source, and ahead.
+    Those of one call are sent in their order, and run in it where the server knows their scripts.
+    One that must run `after` another of the same call comes behind it there.
     """
 
     script: Script
     keys: tuple[str, ...]
     args: tuple[str | bytes | int | Callable[[], bytes], ...] = ()
     first: First | None = None
-    leads: bool = False
+    after: Invalidation | None = None
 
     @property
     def subject(self) -> tuple[object, ...]:
@@ -122,7 +129,7 @@ class Journal:
             A future: `""` when Redis has acknowledged all of them, or else the first reason.
         """
         answer: asyncio.Future[str] = loop.create_future()
-        _Shipment(self, lane, invalidations, answer).go_on()
+        Shipment(self, lane, invalidations, answer).go_on()
         return answer
 
     def ship(
@@ -136,9 +143,11 @@ class Journal:
         for invalidation in invalidations:
             first = invalidation.first
             kept = invalidation._replace(first=None) if first and first.args else invalidation
-            delivery = _Delivery(self, (self._issued(kept), kept), lane, count, first)
-            command = delivery.by_source() if kept.leads else delivery.by_digest()
-            lane.group([command], (delivery,))
+            delivery = Delivery(self, (self._issued(kept), kept), lane, count, first)
+            try:
+                lane.group([delivery.by_digest()], (delivery,))
+            except ClosedError as error:
+                delivery.set_exception(error)
 
     def _issued(self, invalidation: Invalidation) -> int:
         self._count += 1
@@ -152,6 +161,10 @@ class Journal:
             latest.popleft()
         return self._count
 
+    def counts(self, invalidation: Invalidation) -> bool:
+        """Tell whether an acknowledgement counts if it is sent now, or it would come too early."""
+        return invalidation.after is None or invalidation.after.subject not in self._pending
+
     def acknowledged(self, number: int, invalidation: Invalidation) -> None:
         """Take note that Redis has done it: what was asked before of the same keys is, too."""
         kept = self._pending.get(invalidation.subject)
@@ -159,7 +172,7 @@ class Journal:
             del self._pending[invalidation.subject]
 
     def unacknowledged(self, number: int, invalidation: Invalidation) -> None:
-        """Keep what Redis refused, or did not answer, until it does."""
+        """Keep what Redis refused, did not answer, or perhaps did too early, until it does it."""
         subject = invalidation.subject
         kept = self._pending.pop(subject, None)
         self._pending[subject] = (
@@ -236,162 +249,10 @@ class Journal:
             self._replay(self._lane)
 
     def _replay(self, lane: Lane) -> None:
-        records = list(self._pending.values())
-        count = _Tally(len(records), self._replayed).count
-        known: set[str] = set()
-        for at in range(0, len(records), _GROUP):
-            commands: list[tuple[Arg, ...]] = []
-            deliveries: list[_Delivery] = []
-            for number, invalidation in records[at : at + _GROUP]:
-                delivery = _Delivery(self, (number, invalidation), lane, count)
-                sha = invalidation.script.sha
-                commands.append(delivery.by_digest() if sha in known else delivery.by_source())
-                known.add(sha)
-                deliveries.append(delivery)
-            lane.group(commands, tuple(deliveries))
+        Replay(self, lane, self._replayed).send(list(self._pending.values()))
 
     def _replayed(self, count: int) -> None:
         self._emit(InvalidationsReplayed(count=count))
-
-
-class _Shipment:
-    """Invalidations on their way, batch by batch."""
-
-    __slots__ = (
-        "_answer",
-        "_at",
-        "_dropped",
-        "_going",
-        "_journal",
-        "_lane",
-        "_left",
-        "_reason",
-        "_rest",
-    )
-
-    def __init__(
-        self,
-        journal: Journal,
-        lane: Lane,
-        rest: Sequence[Invalidation],
-        answer: asyncio.Future[str],
-    ) -> None:
-        """Tell `answer` "" or the first reason, once every one is answered."""
-        self._journal = journal
-        self._lane = lane
-        self._rest = rest
-        self._answer = answer
-        self._at = 0
-        self._left = 0
-        self._reason = ""
-        self._going = False
-        self._dropped = journal.dropped
-
-    def go_on(self) -> None:
-        """Send the next batch; where answers come at once, for there is no connection, all."""
-        if self._going:
-            return
-        self._going = True
-        while not self._left and self._at < len(self._rest):
-            some = self._rest[self._at : self._at + _GROUP]
-            self._at += len(some)
-            self._left = len(some)
-            self._journal.ship(self._lane, some, self.count)
-        self._going = False
-        if not self._left:
-            self._end()
-
-    def count(self, error: BaseException | None) -> None:
-        """Take one answer."""
-        self._left -= 1
-        if error is not None and not self._reason:
-            self._reason = str(error) or type(error).__name__
-        if not self._left:
-            self.go_on()
-
-    def _end(self) -> None:
-        journal, self._rest = self._journal, ()
-        dropped = journal.dropped - self._dropped
-        if dropped and self._reason:
-            self._reason += (
-                f"; {dropped:,} older ones were given up and will not be sent again, for "
-                f"{journal.most:,} are kept"
-            )
-            if dropped > 1:
-                journal.tell_dropped()
-        settle(self._answer, self._reason)
-
-
-class _Tally:
-    """How many of what is said again are still unanswered."""
-
-    __slots__ = ("_done", "_left", "_told")
-
-    def __init__(self, count: int, told: Callable[[int], None]) -> None:
-        """Expect so many; say in the end how many were done."""
-        self._left = count
-        self._done = 0
-        self._told = told
-
-    def count(self, error: BaseException | None) -> None:
-        """Take one answer."""
-        self._left -= 1
-        self._done += error is None
-        if not self._left and self._done:
-            self._told(self._done)
-
-
-class _Delivery:
-    """The place of one invalidation in the queue of replies; nobody can cancel it."""
-
-    __slots__ = ("_count", "_first", "_invalidation", "_journal", "_lane", "_number")
-
-    def __init__(
-        self,
-        journal: Journal,
-        record: tuple[int, Invalidation],
-        lane: Lane,
-        count: Callable[[BaseException | None], None],
-        first: First | None = None,
-    ) -> None:
-        self._first = first
-        self._journal = journal
-        self._number, self._invalidation = record
-        self._lane = lane
-        self._count = count
-
-    def by_digest(self) -> tuple[Arg, ...]:
-        """Return the command, for a server that knows the script."""
-        script, keys, args = self._parts()
-        return ("EVALSHA", script.sha, len(keys), *keys, *args)
-
-    def by_source(self) -> tuple[Arg, ...]:
-        """Return the command, for any server."""
-        script, keys, args = self._parts()
-        return ("EVAL", script.source, len(keys), *keys, *args)
-
-    def _parts(self) -> tuple[Script, tuple[str, ...], tuple[Arg, ...]]:
-        said, keys = self._first or self._invalidation, self._invalidation.keys
-        return said.script, keys, tuple([arg() if callable(arg) else arg for arg in said.args])
-
-    def done(self) -> bool:
-        """Never: it goes out whoever has lost interest."""
-        return False
-
-    def set_result(self, result: Any, /) -> None:
-        """Take the acknowledgement."""
-        if self._first is not None and self._first.told is not None:
-            self._first.told(self._invalidation.keys[0], result)
-        self._journal.acknowledged(self._number, self._invalidation)
-        self._count(None)
-
-    def set_exception(self, exception: BaseException, /) -> None:
-        """Send the source on NOSCRIPT; otherwise it stays owed."""
-        if isinstance(exception, ReplyError) and exception.code == "NOSCRIPT":
-            self._lane.group([self.by_source()], (self,))
-            return
-        self._journal.unacknowledged(self._number, self._invalidation)
-        self._count(exception)
 
 
 def _number(record: tuple[int, Invalidation]) -> int:
