@@ -140,7 +140,7 @@ SUBJECTS = (
     Subject(
         name="bare-dependency",
         summary="a FastAPI dependency that asks Redis on the floor's connection and limits nothing",
-        settings="one GET, two headers; FastAPI, uvicorn",
+        settings="one GET on the floor's connection, two headers; FastAPI, uvicorn",
         roles={"endpoint": "endpoint"},
         versions=("fastapi", "starlette", "uvicorn", "hiredis"),
         module="fastapi",
