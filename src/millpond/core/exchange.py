@@ -186,6 +186,8 @@ class Exchange:
             return
         if not batch:
             self._wake()
+        elif self._places:
+            self._places.clear()
         self._parts.extend(packed)
         batch.extend(slots)
 
@@ -253,7 +255,8 @@ class Exchange:
     def _enqueue(self, packed: tuple[bytes, ...], slots: tuple[Slot, ...]) -> None:
         if not self._batch:
             self._wake()
-        self._places.clear()
+        elif self._places:
+            self._places.clear()
         self._parts.extend(packed)
         self._batch.extend(slots)
 
