@@ -109,8 +109,9 @@ def test_replies_given_to_the_parser_in_pieces_reach_their_own_commands(
     assert [answer.result() for answer in answers] == [value for _, value in REPLIES] * 2
 
 
+@pytest.mark.parametrize("read", [250_000, 5_000])
 def test_parser_holds_a_piece_of_what_has_arrived_however_much_that_is(
-    loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch
+    loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch, read: int
 ) -> None:
     """It moves all that it holds for every kilobyte that it consumes."""
     held: list[int] = []
@@ -125,12 +126,12 @@ def test_parser_holds_a_piece_of_what_has_arrived_however_much_that_is(
     answers = [talk.call("ECHO", number) for number in range(10_000)]
     talk.sent()
     stream = bulk("x" * 200) * len(answers)
-    for begin in range(0, len(stream), 250_000):  # more than is answered meanwhile
-        talk.exchange.feed(stream[begin : begin + 250_000], 64)
-    while talk.exchange.feed(b"", 64):
+    for begin in range(0, len(stream), read):  # more than is answered meanwhile
+        talk.exchange.feed(stream[begin : begin + read], 8)
+    while talk.exchange.feed(b"", 8):
         pass
     assert all(answer.result() == b"x" * 200 for answer in answers)
-    assert 10_000 < max(held) < 2 * 16_384
+    assert 4_000 < max(held) < 2 * 16_384
 
 
 def test_pushes_between_replies_are_no_replies(talk: Conversation) -> None:

@@ -301,9 +301,12 @@ class Exchange:
         Raises:
             ProtocolError: The bytes are no RESP, or answer something that was never asked.
         """
-        arrived = self._arrived
-        if data:
-            arrived.append(data)
+        arrived, reader = self._arrived, self._reader
+        if arrived or len(data) > self._piece or reader.has_data():
+            if data:
+                arrived.append(data)
+        else:
+            reader.feed(data)
         gets = self._gets_reply
         inflight = self._inflight
         before = len(inflight)
@@ -322,7 +325,7 @@ class Exchange:
                 slot = inflight.popleft()
                 if not slot.done():
                     slot.set_result(reply)
-            return bool(arrived) or self._reader.has_data()
+            return bool(arrived) or reader.has_data()
         except IndexError as error:
             raise ProtocolError("the server sent a reply to no command") from error
         finally:
