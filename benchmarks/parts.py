@@ -22,7 +22,7 @@ from benchmarks.environment import describe
 from benchmarks.readme import replace_table
 from benchmarks.server import opened_server
 from benchmarks.source import Product
-from millpond import Cache, CachePolicy, Client, Limiter, NearCache, SlidingWindow
+from millpond import Cache, CachePolicy, Client, Limiter, Locks, NearCache, SlidingWindow
 from millpond.core.entry import HEAD_SIZE
 from millpond.core.exchange import Exchange, pack
 
@@ -38,6 +38,7 @@ PAGE = ROOT / "docs" / "explanation" / "performance.md"
 _LOOPS = 20_000
 _REPEATS = 7
 _TASKS = 100
+_APART = 7919  # between the numbers that two tasks begin with
 _PRODUCT = Product(
     id=1,
     name="A kettle",
@@ -136,6 +137,15 @@ async def _measure(url: str) -> list[tuple[str, str, float]]:
         )
         add(whole, "`get_or_set`, a hit", await _crowd(lambda n: cache.get_or_set(n % 1000, load)))
         add(whole, "`hit` of an exact window", await _crowd(lambda n: wide.hit(str(n % 1000))))
+        locks = Locks(client, "k")
+
+        async def hold(number: int) -> None:
+            async with locks.hold(number // _APART):
+                pass
+
+        add(whole, "`hold`, a lock taken and released", await _crowd(hold))
+        fences = [f"{locks.key(place)}:fence" for place in range(_TASKS)]
+        await client.call("DEL", *fences)
         one = "whole, one task"
         add(one, "`get`, a near hit of a frozen value", await _alone(lambda: near.get(1)))
         add(one, "`hit`, denied from memory", await _alone(lambda: limiter.hit("a")))
@@ -167,7 +177,7 @@ async def _alone(call: Callable[[], Awaitable[object]]) -> float:
 async def _crowd(call: Callable[[int], Awaitable[object]]) -> float:
     async def task(place: int) -> None:
         for number in range(_LOOPS // _TASKS):
-            await call(place * 7919 + number)
+            await call(place * _APART + number)
 
     best = float("inf")
     for _ in range(_REPEATS):
