@@ -6,6 +6,7 @@ Two members stand for two processes; what only real processes can show is in `te
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,8 @@ import pytest
 from pydantic import BaseModel
 from redis.asyncio import Redis
 
-from millpond import Client, Idempotency, Locks
+from millpond import Client, Idempotency, Locks, Run
+from millpond.core.lease import Lease
 from millpond.errors import (
     ClosedError,
     CodecError,
@@ -34,8 +36,6 @@ from tests.support.servers import Server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
-
-    from millpond import Run
 
 
 @pytest.fixture
@@ -646,3 +646,23 @@ async def test_closed_client_is_an_error_before_anything_is_called() -> None:
     with pytest.raises(ClosedError):
         await payments.run_once("a", till.pay)
     assert till.begun == 0
+
+
+async def test_what_a_run_consisted_of_is_freed_without_the_garbage_collector(
+    server: Server,
+) -> None:
+    async def pay(run: Run) -> int:
+        run.ensure_held()
+        return 1
+
+    async with Client.from_url(server.url, prefix="t") as client:
+        payments = Idempotency(client, "n", type=int, ttl=60)
+        gc.collect()
+        gc.disable()
+        try:
+            for number in range(10):
+                assert await payments.run_once(number, pay) == 1
+            left = [each for each in gc.get_objects() if isinstance(each, Run | Lease)]
+        finally:
+            gc.enable()
+        assert left == []

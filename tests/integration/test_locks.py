@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import gc
 import itertools
 import time
@@ -38,6 +39,10 @@ from tests.support.servers import Server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+
+    from millpond.events import Event
+
+_request = contextvars.ContextVar("request", default="none")
 
 
 @pytest.fixture
@@ -348,6 +353,24 @@ async def test_neither_process_starves_the_other(one: Locker, other: Locker) -> 
     places = [place for place, name in enumerate(inside) if name == "other"]
     gaps = [later - sooner for sooner, later in itertools.pairwise(places)]
     assert max(gaps) <= 15, inside  # a turn of 5 ms, of 1 ms each, and some for a busy machine
+
+
+async def test_neither_of_two_tasks_that_come_again_at_once_starves_the_other(
+    one: Locker, other: Locker
+) -> None:
+    """Neither has a waiter beside it, to whom it could pass the lock on."""
+    inside: list[str] = []
+
+    async def work(locker: Locker, name: str) -> None:
+        while len(inside) < 100:
+            async with locker.locks.hold("a"):
+                inside.append(name)
+                await asyncio.sleep(0.002)
+
+    async with asyncio.timeout(10):
+        await asyncio.gather(work(one, "one"), work(other, "other"))
+    assert min(inside.count("one"), inside.count("other")) >= 30, inside
+    assert max(len(list(same)) for _, same in itertools.groupby(inside)) <= 15, inside
 
 
 async def test_waiters_cancelled_at_random_break_no_queue(one: Locker, other: Locker) -> None:
@@ -905,6 +928,29 @@ async def test_redis_that_was_never_there_is_an_error_at_once() -> None:
                     pytest.fail("there is no Redis")
         assert time.monotonic() - began < 1
         assert one.locks.statistics().waiting == 0
+
+
+async def test_loss_is_told_in_the_context_of_whose_lock_it_was(server: Server) -> None:
+    told: list[tuple[str, str]] = []
+
+    def hook(event: Event) -> None:
+        if isinstance(event, LockFailed):
+            told.append((event.key, _request.get()))
+
+    async with Client.from_url(server.url, prefix="t", hooks=[hook]) as client:
+        locks = Locks(client, "n", lease=0.3)
+
+        async def keep(name: str) -> None:
+            _request.set(name)
+            async with locks.hold(name):
+                await client.call("DEL", locks.key(name))
+                await asyncio.sleep(5)
+
+        for name in ("a", "b"):  # the first sets the timer that is shared
+            keeping = [asyncio.create_task(keep(f"{name}{number}")) for number in range(2)]
+            ends = await asyncio.gather(*keeping, return_exceptions=True)
+            assert [type(end) for end in ends] == [LockLost, LockLost]
+    assert sorted(told) == [(f"{{t:n:{name}}}", name) for name in ("a0", "a1", "b0", "b1")]
 
 
 async def test_what_a_released_lock_consisted_of_is_freed_without_the_garbage_collector(

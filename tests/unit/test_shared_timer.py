@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import gc
 import time
 import weakref
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 pytestmark = pytest.mark.both_loops
+
+_request = contextvars.ContextVar("request", default="none")
 
 
 class Sleeper:
@@ -91,6 +94,46 @@ async def test_one_that_comes_while_others_are_called_is_called_in_its_turn(
     assert timer.add(first, time.monotonic() + 0.01)
     await until(lambda: len(log) == 2)
     assert [name for name, _ in log] == ["first", "second"]
+
+
+async def test_one_that_comes_while_others_are_called_keeps_no_earlier_one_waiting(
+    timer: SharedTimer,
+) -> None:
+    log: list[tuple[str, float]] = []
+    first, second, third = (Sleeper(log, name) for name in ("first", "second", "third"))
+    now = time.monotonic()
+    first.then = lambda: timer.add(third, now + 60)
+    assert timer.add(first, now + 0.01)
+    assert timer.add(second, now + 0.02)
+    await until(lambda: len(log) == 2)
+    assert [name for name, _ in log] == ["first", "second"]
+
+
+async def test_each_is_called_in_the_context_of_whoever_added_it(timer: SharedTimer) -> None:
+    seen: list[str] = []
+    when = time.monotonic() + 0.01
+    for name in ("first", "second"):
+        caller = contextvars.copy_context()
+        caller.run(_request.set, name)
+        sleeper = Sleeper([], name)
+        sleeper.then = lambda: seen.append(_request.get())
+        assert caller.run(timer.add, sleeper, when)
+    await until(lambda: len(seen) == 2)
+    assert seen == ["first", "second"]
+
+
+async def test_nothing_is_left_on_the_loop_when_nobody_waits(timer: SharedTimer) -> None:
+    def use() -> weakref.ref[SharedTimer]:
+        one = SharedTimer(timer.loop)
+        sleeper = Sleeper([], "gone")
+        assert one.add(sleeper, time.monotonic() + 600)
+        one.remove(sleeper)
+        return weakref.ref(one)
+
+    remembered = [use() for _ in range(100)]
+    await asyncio.sleep(0.01)  # asyncio forgets cancelled timers when there are many
+    gc.collect()
+    assert sum(one() is not None for one in remembered) <= 50
 
 
 async def test_one_that_raises_keeps_no_other_from_being_called(timer: SharedTimer) -> None:

@@ -75,6 +75,26 @@ async def test_half_of_what_is_unanswered_is_resolved_in_a_turn(asked: int, at_o
     assert await asyncio.gather(*answers) == [str(number).encode() for number in range(asked)]
 
 
+async def test_pushes_do_not_count_among_the_replies_of_a_turn() -> None:
+    scene = Scene()
+    answer = scene.call("ECHO", "x")
+    await asyncio.sleep(0)
+    push = b">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\na\r\n"
+    scene.wire.data_received(push * 200 + bulk("x"))
+    assert answer.done()
+    answers = [scene.call("ECHO", str(number)) for number in range(30)]
+    await asyncio.sleep(0)
+    scene.wire.data_received(b"".join(push + bulk(str(number)) for number in range(30)))
+    assert sum(answer.done() for answer in answers) == 15
+    await asyncio.gather(*answers)
+    # Nor do they keep the loop for longer than so many take.
+    answer = scene.call("ECHO", "x")
+    await asyncio.sleep(0)
+    scene.wire.data_received(push * 1000 + bulk("x"))
+    assert not answer.done()
+    assert await answer == b"x"
+
+
 @pytest.mark.parametrize("turns", [1, 2, 3])
 async def test_bytes_read_some_turns_after_the_timer_acquit_the_server(turns: int) -> None:
     """On some loops timers run before the sockets are polled."""

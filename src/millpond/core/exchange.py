@@ -45,6 +45,7 @@ _NOT_READY = object()
 # the front: were the replies to ten thousand callers given to it at once, two megabytes, each byte
 # would be moved a thousand times on average, which costs more than everything else together.
 _PIECE = 16_384
+_PUSHES = 256  # pushes to take at a time
 _GET = b"*2\r\n$3\r\nGET\r\n"
 # Of a GET all but the key is known beforehand, but for the key's length: half the cost of framing.
 _GETS = tuple(b"%b$%d\r\n" % (_GET, length) for length in range(LONGEST + 1))
@@ -293,7 +294,7 @@ class Exchange:
 
         Args:
             data: What was received; nothing, to go on with what was received before.
-            bite: Replies and pushes to take at most.
+            bite: Replies to take at most; of pushes, a fixed number more.
 
         Returns:
             Whether there may be more to take.
@@ -310,21 +311,27 @@ class Exchange:
         gets = self._gets_reply
         inflight = self._inflight
         before = len(inflight)
+        more = bite
+        pushes = 0
         try:
-            for _ in repeat(None, bite):
-                reply = gets()
-                while reply is _NOT_READY:
-                    if not arrived:
-                        return False
-                    self._feed_piece()
+            while more > 0:
+                told = pushes
+                for _ in repeat(None, more):
                     reply = gets()
-                kind: object = type(reply)  # pyright: ignore[reportUnknownVariableType]
-                if kind is not bytes and kind in _SPECIAL:
-                    self._special(reply)
-                    continue
-                slot = inflight.popleft()
-                if not slot.done():
-                    slot.set_result(reply)
+                    while reply is _NOT_READY:
+                        if not arrived:
+                            return False
+                        self._feed_piece()
+                        reply = gets()
+                    kind: object = type(reply)  # pyright: ignore[reportUnknownVariableType]
+                    if kind is not bytes and kind in _SPECIAL:
+                        pushes += self._special(reply)
+                        continue
+                    slot = inflight.popleft()
+                    if not slot.done():
+                        slot.set_result(reply)
+                # Nobody asks again because of a push, so that they do not count.
+                more = min(pushes - told, _PUSHES - pushes)
             return bool(arrived) or reader.has_data()
         except IndexError as error:
             raise ProtocolError("the server sent a reply to no command") from error
@@ -345,12 +352,13 @@ class Exchange:
             self._fed = 0
             self._arrived.popleft()
 
-    def _special(self, reply: PushNotification | ReplyError) -> None:
-        """Take what is no plain reply: a push, or an error."""
+    def _special(self, reply: PushNotification | ReplyError) -> bool:
+        """Take what is no plain reply: an error, or a push, which it says it was."""
         if isinstance(reply, PushNotification):
             self._on_push(reply)
-        else:
-            self._refused(self._inflight.popleft(), reply)
+            return True
+        self._refused(self._inflight.popleft(), reply)
+        return False
 
     def _refused(self, slot: Slot, reply: ReplyError) -> None:
         error = refine(reply)

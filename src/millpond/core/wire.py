@@ -39,8 +39,8 @@ _DRY_TURNS = 3
 # Replies resolved in one turn: half of what is unanswered, within these bounds. Were fifty callers
 # answered at once, they would all ask again at once, and this process would idle while the server
 # works and the server while this one does. In bites, what the first have asked is on its way while
-# the rest are being answered: half as much again in GETs a second. Of fewer than `_LEAST` each, the
-# system calls would cost more than that brings.
+# the rest are being answered. Of fewer than `_LEAST` each, the system calls would cost more than
+# that brings.
 _MOST = 64
 _LEAST = 8
 

@@ -1,4 +1,9 @@
--- Take a lock when one's ticket is the oldest of all processes; otherwise keep one's place.
+-- Take a lock when a ticket of one's process is the oldest of all; otherwise keep one's place.
+--
+-- Who of a process comes first is known there: places may be taken in another order than they were
+-- asked for (a lost request, a script that had to be sent again). Were only the oldest ticket itself
+-- served, its owner might stand behind the one who asks, and neither would ever have the lock. Whose
+-- ticket is passed over is given the place of the one that was served.
 --
 -- KEYS[1]  the lock: '<fence>:<token>'
 -- KEYS[2]  the last fence
@@ -51,7 +56,8 @@ if ARGV[6] ~= '1' then
   redis.call('PEXPIRE', KEYS[3], ARGV[5])
 end
 local first = redis.call('ZRANGE', KEYS[3], 0, 0)[1]
-if held or ARGV[6] == 'q' or (first and first ~= ticket) then
+local ours = first and ARGV[6] ~= '1' and string.sub(first, 1, #ARGV[4] + 1) == ARGV[4] .. ':'
+if held or ARGV[6] == 'q' or (first and not ours) then
   local left = tonumber(ARGV[7])
   if held then
     local holders = redis.call('PTTL', KEYS[1])
@@ -72,5 +78,8 @@ end
 local text = string.format('%.0f', fence)
 redis.call('SET', KEYS[2], text, 'PX', ARGV[3])
 redis.call('SET', KEYS[1], text .. ':' .. ARGV[1], 'PX', ARGV[2])
+if first and first ~= ticket then
+  redis.call('ZADD', KEYS[3], redis.call('ZSCORE', KEYS[3], ticket), first)
+end
 redis.call('ZREM', KEYS[3], ticket)
 return fence

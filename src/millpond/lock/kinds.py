@@ -124,10 +124,9 @@ class Exclusive(_Single):
 
     def release(self, token: str, contender: str) -> asyncio.Future[int]:
         """Give up."""
-        if contender:
-            keys = (self.key, self._keys[2])
-            return self._client.run(RELEASE, keys=keys, args=(token, contender))
-        return self._client.run(RELEASE, keys=(self.key,), args=(token,))
+        keys = (self.key, self._keys[2])
+        args = (token, contender) if contender else (token,)
+        return self._client.run(RELEASE, keys=keys, args=args)
 
     def renew(self, token: str, ms: int) -> asyncio.Future[int]:
         """Prolong."""

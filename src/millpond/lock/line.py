@@ -4,8 +4,8 @@ However many tasks of a process want a lock, one contends for it in Redis; the o
 line behind it. What must stay true:
 
 1. A token belongs to one acquisition. Whoever leaves, for whatever reason, gives up its token in
-   the same turn, by a command that is queued and not awaited: it leaves even if the caller is
-   cancelled again.
+   the same turn, by a command that is queued: it leaves even if the caller is cancelled again. One
+   that was awaited, and whose caller was cancelled, is sent once more.
        acquire sent; the task is cancelled; release queued: on one connection the server runs both
        in this order, so the key is absent, whatever became of the replies.
 2. The release of a holder with successors in its own process and the acquisition of the next are
@@ -13,7 +13,8 @@ line behind it. What must stay true:
    the next has left: then the lock is its to give up, and it is handed on in its name.
 3. No process starves another. Contenders mark themselves in Redis while they wait; a process that
    has passed the lock on among its own for `_TURN` and finds a mark releases instead, and lets one
-   push arrive before it contends again.
+   push arrive before it contends again. So does whoever comes back, in a new line, right after a
+   release that found a mark.
        P releases and contends in one breath; Q's push is still on its way; P has it again. Without
        this a sketch gave one process 2,196 acquisitions and the other none.
 4. Nobody polls. The contender watches the key; the timer at the holder's deadline is the net, for
@@ -110,7 +111,7 @@ class Line:
             LockTimeout: It is taken, and we are not to wait.
             BackendError: Redis is out of reach, or refuses.
         """
-        yielded = False
+        yielded = first and not at_once and self.kind.place in self._store.wanted
         until: float | None = None  # when a refusal is over by itself
         bell: Bell | None = None
         try:
@@ -168,10 +169,15 @@ class Line:
             place = self.kind.enqueue(ticket.token, self._store.contender)
             if place is not None:
                 place.add_done_callback(_consumed)
+                ticket.place = place
         return await ticket.future
 
     def _leave(self, ticket: Ticket) -> None:
         """Give up a place, whatever stage it has reached."""
+        if ticket.place is not None:
+            # Else, should the server not know the script, it would be sent again, behind our
+            # leaving, and take a place that nobody gives up.
+            ticket.place.cancel()
         future = ticket.future
         if future is not None and (not future.done() or future.cancelled()):
             future.cancel()  # still in line: it is skipped when its turn comes, or its pass returns
@@ -234,15 +240,20 @@ class Line:
             return await confirm
         self._close()
         try:
-            return await self._release(ticket.token, unmark=True) >= 1
+            reply = await self._release(ticket.token, unmark=True)
         except asyncio.CancelledError:
-            # The answer is lost to us. By the token it may be given up twice, and then somebody
-            # hears whether it was.
+            # Nobody hears the answer any more, and a NOSCRIPT would be dropped with it. By the
+            # token it may be given up twice.
             self.hand_on(ticket)
             raise
         except _UNREACHED as error:
             self._store.unconfirmed(self.kind, ticket, error)
             return None
+        if reply == 2 and self.kind.shows_holder:
+            wanted, place = self._store.wanted, self.kind.place
+            wanted.add(place)
+            self.loop.call_later(_PUSH, wanted.discard, place)
+        return reply >= 1
 
     def hand_on(self, ticket: Ticket, confirm: asyncio.Future[bool | None] | None = None) -> None:
         """Give up a token, to the next in line or to everybody; the command is queued now.

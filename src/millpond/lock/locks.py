@@ -287,9 +287,6 @@ class Locks:
         fair: bool = False,
     ) -> Hold:
         kinds: tuple[Kind, ...]
-        if len(names) == 1 and not fair and len(self._nodes) == 1:  # mostly
-            kinds = (Exclusive(self._client, self._named(names[0])),)
-            return self._block(names, kinds, lease, wait, max_hold)
         if fair:
             self._only_single("fair=True")
             process = self._store.contender

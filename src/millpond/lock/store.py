@@ -60,6 +60,7 @@ class LockStore:
         "timeouts",
         "waiting",
         "waits",
+        "wanted",
     )
 
     def __init__(self, clients: Sequence[Client], ms: int) -> None:
@@ -78,6 +79,7 @@ class LockStore:
         self._contender = ""
         self.acquired = self.passed = self.waits = self.timeouts = self.lost = 0
         self.held = self.waiting = 0
+        self.wanted: set[str] = set()  # places that were left just now, while others waited there
 
     @property
     def contender(self) -> str:

@@ -29,11 +29,12 @@ class Ticket:
         began: Whether it has waited, or asked over a connection that was up.
         future: While it stands in line: None when the lock was passed on to it; otherwise it is
             to ask, and this says whether a rival has just been let through.
+        place: The answer to its asking for a place in Redis, where it has one of its own.
         fence: What the acquisition brought.
         sent: When the request that brought it left, by the monotonic clock.
     """
 
-    __slots__ = ("asked", "began", "fence", "future", "ms", "sent", "token")
+    __slots__ = ("asked", "began", "fence", "future", "ms", "place", "sent", "token")
 
     def __init__(self, token: str, ms: int) -> None:
         """Take a place; nobody was asked."""
@@ -41,6 +42,7 @@ class Ticket:
         self.ms = ms
         self.asked = self.began = False
         self.future: asyncio.Future[bool | None] | None = None
+        self.place: asyncio.Future[int] | None = None
         self.fence = 0
         self.sent = 0.0
 

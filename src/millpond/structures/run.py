@@ -81,6 +81,11 @@ class _RunLease(Lease):
     def lost(self, reason: str) -> None:
         self._tell(reason)
 
+    def stop(self) -> str:
+        ended = super().stop()
+        self._tell = _nobody  # it and its run knew each other: nothing is left to collect
+        return ended
+
 
 class Run:
     """What the function of `run_once` is given: that it is its turn, and for how long.
@@ -262,6 +267,10 @@ class Run:
             self._struck = False
             return take_back(self._task, self._before, error)
         return isinstance(error, asyncio.CancelledError)
+
+
+def _nobody(reason: str) -> None:
+    """Stand in for a run that is over."""
 
 
 def _consumed(future: asyncio.Future[int]) -> None:
