@@ -22,6 +22,7 @@ from redis.asyncio import Redis
 
 from millpond import Client
 from millpond.core.lease import Lease
+from millpond.core.shared_timer import SharedTimer
 from millpond.errors import (
     BackendUnavailable,
     ClosedError,
@@ -951,6 +952,14 @@ async def test_loss_is_told_in_the_context_of_whose_lock_it_was(server: Server) 
             ends = await asyncio.gather(*keeping, return_exceptions=True)
             assert [type(end) for end in ends] == [LockLost, LockLost]
     assert sorted(told) == [(f"{{t:n:{name}}}", name) for name in ("a0", "a1", "b0", "b1")]
+
+
+async def test_locks_made_for_each_request_share_a_timer(one: Locker) -> None:
+    for _ in range(50):
+        async with Locks(one.client, "n", lease=300).hold("a"):
+            pass
+    gc.collect()
+    assert sum(isinstance(each, SharedTimer) for each in gc.get_objects()) <= 2
 
 
 async def test_what_a_released_lock_consisted_of_is_freed_without_the_garbage_collector(

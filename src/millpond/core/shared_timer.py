@@ -35,7 +35,7 @@ class SharedTimer:
         loop: On which it rings.
     """
 
-    __slots__ = ("__weakref__", "_due", "_last", "_ringing", "_timer", "loop")
+    __slots__ = ("_due", "_last", "_ringing", "_timer", "loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin with nobody."""
@@ -52,7 +52,7 @@ class SharedTimer:
         Returns:
             False: somebody who came before is due later, so this one needs a timer of its own.
         """
-        if when < self._last and self._due:
+        if when < self._last:
             return False
         self._last = when
         self._due[who] = when, copy_context()
@@ -62,9 +62,8 @@ class SharedTimer:
 
     def remove(self, who: Waker) -> None:
         """Do not call, if it has not been called yet."""
-        if self._due.pop(who, None) is not None and not self._due and self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        # The timer stays, if this was the last: mostly another comes before it would ring.
+        self._due.pop(who, None)
 
     def _ring(self) -> None:
         self._timer = None

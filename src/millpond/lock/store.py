@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["LockStatistics", "LockStore"]
 
+# By client and length, not one for each `Locks`: a timer outlives the last lease for a while, and
+# some programs make a `Locks` for every request.
+_TIMERS: WeakKeyDictionary[Client, dict[int, SharedTimer]] = WeakKeyDictionary()
 _GHOST = 600.0  # seconds for which a place in a fair line that may still be ours is given back
 _FIX = (
     "set maxmemory-policy noeviction on the server that keeps locks, or use a server of their own"
@@ -93,7 +97,10 @@ class LockStore:
         if ms != self._ms:
             return None
         if self._timer is None or self._timer.loop is not loop:
-            self._timer = SharedTimer(loop)
+            timers = _TIMERS.setdefault(self.client, {})
+            if ms not in timers or timers[ms].loop is not loop:
+                timers[ms] = SharedTimer(loop)
+            self._timer = timers[ms]
         return self._timer
 
     def unconfirmed(self, kind: Kind, ticket: Ticket, error: BaseException | None) -> None:
