@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import demo, environment, environments, page, parts, readme, report
+from benchmarks import demo, environment, environments, held, page, parts, readme, report
 from benchmarks.ledger import Asked, Ledger, LedgerUnreadable
 from benchmarks.processes import WorkerFailed
 from benchmarks.progress import open_progress
@@ -72,6 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             case "parts":
                 found = parts.measure(options.url)
                 print(parts.render(found))
+                print(held.render(found.waiting))
                 if options.publish:
                     parts.publish(found)
                 return 0

@@ -1,7 +1,7 @@
 """Where a microsecond goes: the parts of a call, a hit and a decision, each timed by itself.
 
 `python -m benchmarks parts` prints them, `--publish` keeps them as the project's own and writes the
-table in docs/explanation/performance.md. Each is the best of several repetitions of a loop in one
+tables in docs/explanation/performance.md. Each is the best of several repetitions of a loop in one
 process, the loop's own cost included; they add up roughly, not exactly, since a part by itself has
 the processor's caches to itself.
 """
@@ -17,11 +17,12 @@ import hiredis
 import msgspec
 import uvloop
 
+from benchmarks import held
 from benchmarks.environment import describe
 from benchmarks.readme import replace_table
 from benchmarks.server import opened_server
 from benchmarks.source import Product
-from millpond import Cache, CachePolicy, Client, Limiter, NearCache, SlidingWindow
+from millpond import Cache, CachePolicy, Client, Limiter, Locks, NearCache, SlidingWindow
 from millpond.core.entry import HEAD_SIZE
 from millpond.core.exchange import Exchange, pack
 
@@ -37,6 +38,7 @@ PAGE = ROOT / "docs" / "explanation" / "performance.md"
 _LOOPS = 20_000
 _REPEATS = 7
 _TASKS = 100
+_APART = 7919  # between the numbers that two tasks begin with
 _PRODUCT = Product(
     id=1,
     name="A kettle",
@@ -54,6 +56,7 @@ class Parts(msgspec.Struct):
 
     machine: str
     parts: list[tuple[str, str, float]]  # group, part, microseconds
+    waiting: held.Held | None = None  # what a request holds that waits
 
 
 def measure(url: str | None) -> Parts:
@@ -64,12 +67,14 @@ def measure(url: str | None) -> Parts:
     """
     with opened_server(url) as server:
         parts = uvloop.run(_measure(server.url))
+        waiting = uvloop.run(held.measure(server.url))
+        server.remove_keys()
         where = describe(server)
     machine = (
         f"{where['cpu']}, {where['python']}, uvloop, {where['server']['name']} "
         f"{where['server']['version']} over {where['server']['transport']}, {where['time'][:10]}"
     )
-    return Parts(machine, parts)
+    return Parts(machine, parts, waiting)
 
 
 def render(parts: Parts) -> str:
@@ -83,9 +88,10 @@ def render(parts: Parts) -> str:
 
 
 def publish(parts: Parts) -> None:
-    """Keep the figures, and write the page's table from them."""
+    """Keep the figures, and write the page's tables from them."""
     FIGURES.write_bytes(msgspec.json.format(msgspec.json.encode(parts), indent=1) + b"\n")
     replace_table(PAGE, render(parts), "parts")
+    replace_table(PAGE, held.render(parts.waiting), "held")
 
 
 async def _measure(url: str) -> list[tuple[str, str, float]]:
@@ -98,7 +104,8 @@ async def _measure(url: str) -> list[tuple[str, str, float]]:
     floor = "the floor"
     add(floor, "a future, resolved, and the task that awaits it woken", await _woken(loop))
     add(floor, "packing a GET by hiredis", _timed(lambda: pack(("GET", "key:123"))))
-    add(floor, "parsing its reply", _parsed())
+    add(floor, "parsing its reply", _parsed(_TASKS))
+    add(floor, "the same, with 10,000 replies given to the parser at once", _parsed(10_000))
     add(floor, "decoding a 200-byte struct", _decoded())
     exchange, reply = _exchange(loop)
     add("`client.call`", "checking, framing and queueing a GET", _queued(exchange))
@@ -130,6 +137,15 @@ async def _measure(url: str) -> list[tuple[str, str, float]]:
         )
         add(whole, "`get_or_set`, a hit", await _crowd(lambda n: cache.get_or_set(n % 1000, load)))
         add(whole, "`hit` of an exact window", await _crowd(lambda n: wide.hit(str(n % 1000))))
+        locks = Locks(client, "k")
+
+        async def hold(number: int) -> None:
+            async with locks.hold(number // _APART):
+                pass
+
+        add(whole, "`hold`, a lock taken and released", await _crowd(hold))
+        fences = [f"{locks.key(place)}:fence" for place in range(_TASKS)]
+        await client.call("DEL", *fences)
         one = "whole, one task"
         add(one, "`get`, a near hit of a frozen value", await _alone(lambda: near.get(1)))
         add(one, "`hit`, denied from memory", await _alone(lambda: limiter.hit("a")))
@@ -161,7 +177,7 @@ async def _alone(call: Callable[[], Awaitable[object]]) -> float:
 async def _crowd(call: Callable[[int], Awaitable[object]]) -> float:
     async def task(place: int) -> None:
         for number in range(_LOOPS // _TASKS):
-            await call(place * 7919 + number)
+            await call(place * _APART + number)
 
     best = float("inf")
     for _ in range(_REPEATS):
@@ -200,16 +216,18 @@ async def _as_coroutine(work: Coroutine[Any, Any, None]) -> None:
     await work
 
 
-def _parsed() -> float:
+def _parsed(together: int) -> float:
     reader = hiredis.Reader()
-    data = (b"$200\r\n" + b"x" * 200 + b"\r\n") * _TASKS
-
-    def feed() -> None:
-        reader.feed(data)
-        for _ in range(_TASKS):
-            reader.gets()
-
-    return _timed_batch(feed)
+    data = (b"$200\r\n" + b"x" * 200 + b"\r\n") * together
+    best = float("inf")
+    for _ in range(_REPEATS):
+        began = time.perf_counter()
+        for _ in range(max(1, _LOOPS // together)):
+            reader.feed(data)
+            for _ in range(together):
+                reader.gets()
+        best = min(best, time.perf_counter() - began)
+    return best / max(_LOOPS, together) * 1e6
 
 
 def _decoded() -> float:
@@ -252,14 +270,4 @@ def _matched(exchange: Exchange, replies: bytes) -> float:
             exchange.feed(replies)
             spent += time.perf_counter() - began
         best = min(best, spent)
-    return best / _LOOPS * 1e6
-
-
-def _timed_batch(call: Callable[[], object]) -> float:
-    best = float("inf")
-    for _ in range(_REPEATS):
-        began = time.perf_counter()
-        for _ in range(_LOOPS // _TASKS):
-            call()
-        best = min(best, time.perf_counter() - began)
     return best / _LOOPS * 1e6

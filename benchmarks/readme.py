@@ -155,7 +155,11 @@ def _web(runs: Sequence[Run]) -> list[str]:
         }
         if OURS not in shares:
             continue
-        rivals = {subject: share for subject, share in shares.items() if not is_ours(subject)}
+        rivals = {
+            subject: share
+            for subject, share in shares.items()
+            if subject not in REFERENCES and not is_ours(subject)
+        }
         best = max(rivals, key=rivals.__getitem__, default=None)
         theirs = "" if best is None else f"{rivals[best]:.0%}, {name(best)}"
         rows.append(f"| {title} | {shares[OURS]:.0%} | {theirs} |")

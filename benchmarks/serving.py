@@ -9,6 +9,7 @@ one would take more of the second core than the application takes of the first.
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import signal
 import socket
@@ -28,9 +29,11 @@ if TYPE_CHECKING:
     from benchmarks.session import Plan, Session
     from benchmarks.subjects import Role
 
-__all__ = ["PRODUCTS", "compare", "work"]
+__all__ = ["FROZEN", "PRODUCTS", "compare", "work"]
 
 PRODUCTS = 1000  # that are asked for, drawn uniformly
+FROZEN = "after gc.freeze()"
+"""The setting in which applications do that when they have started."""
 _CONNECTIONS = 64
 _SERVER, _CALLERS = 0, 1
 
@@ -50,12 +53,27 @@ class Served(msgspec.Struct, frozen=True):
 
 
 async def compare(
-    session: Session, scenario: str, role: Role, plan: Plan, *, rounds: int = 3
+    session: Session,
+    scenario: str,
+    role: Role,
+    plan: Plan,
+    *,
+    rounds: int = 3,
+    frozen: bool = False,
 ) -> list[Result]:
-    """Measure each subject's application, in turns; latencies are the callers'."""
+    """Measure each subject's application, in turns; latencies are the callers'.
+
+    Args:
+        session: The server, the ledger and the display.
+        scenario: Whose `work` the processes run.
+        role: Which of the subjects' adapters they drive.
+        plan: The subjects, and what goes over the next.
+        rounds: How often each subject gets fresh processes.
+        frozen: Whether to measure all of them once more, `FROZEN`; not in a quick run.
+    """
 
     async def serve(subject: str, setting: Setting, seconds: float) -> Sample:
-        order = Loop(tasks=setting.tasks, seconds=seconds)
+        order = Loop(tasks=setting.tasks, seconds=seconds, name=setting.name)
         async with session.team(scenario, role, subject, order, size=2) as team:
             listening = await team.receive_from(_SERVER, Listening)
             await team.receive_from(_CALLERS, Ready)
@@ -70,6 +88,8 @@ async def compare(
         )
 
     settings = [Setting(tasks=_CONNECTIONS)]
+    if frozen and not plan.quick:
+        settings.append(Setting(tasks=_CONNECTIONS, name=FROZEN))
     return await throughput.compare(
         session, scenario, role, plan, settings, seconds=2.0, rounds=rounds, measure=serve
     )
@@ -88,7 +108,7 @@ async def work(
         path: What is asked for; `{}` in it is replaced by a product's number.
     """
     if index == _SERVER:
-        await _serve(application(), channel)
+        await _serve(application(), channel, frozen=loop.name == FROZEN)
         return
     channel.send(Ready())
     listening = await channel.receive(Listening)
@@ -100,7 +120,7 @@ async def work(
     callers.close()
 
 
-async def _serve(application: Any, channel: Channel) -> None:
+async def _serve(application: Any, channel: Channel, *, frozen: bool) -> None:
     import uvicorn  # noqa: PLC0415 - the server's process alone has it
 
     counted = _Counted(application)
@@ -115,6 +135,9 @@ async def _serve(application: Any, channel: Channel) -> None:
             await serving
             raise RuntimeError("the application did not start")
         await asyncio.sleep(0.01)
+    if frozen:
+        gc.collect()
+        gc.freeze()
     # It has taken over Ctrl-C, which is for the parent to deal with.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     channel.send(Listening(int(listener.getsockname()[1])))

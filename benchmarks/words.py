@@ -12,12 +12,13 @@ if TYPE_CHECKING:
 __all__ = ["OURS", "REFERENCES", "at_hundred", "is_ours", "name", "of", "situation"]
 
 OURS = "millpond"
-REFERENCES = frozenset({"floor", "bare"})
+REFERENCES = frozenset({"floor", "bare", "bare-dependency"})
 """Subjects that are nobody's rival: what others are measured by."""
 
 _NAMES = {
     "floor": "a bare protocol loop",
     "bare": "the bare handler",
+    "bare-dependency": "a bare dependency",
     "unprotected": "no protection",
     "recipe": "the common recipe",
     OURS: "**millpond**",

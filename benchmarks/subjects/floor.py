@@ -8,8 +8,9 @@ better, only by not giving every call a future of its own.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import hiredis
 import redis.connection
@@ -17,9 +18,9 @@ import redis.connection
 from benchmarks.subjects import Subject
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Callable
 
-__all__ = ["SUBJECTS", "FloorCommands"]
+__all__ = ["SUBJECTS", "FloorCommands", "endpoint"]
 
 # hiredis's stub types a command as a tuple of exactly one part.
 _pack = cast("Callable[[tuple[str, ...]], bytes]", hiredis.pack_command)
@@ -97,6 +98,37 @@ class FloorCommands(asyncio.Protocol):
         self._transport.write(b"".join(outgoing))
 
 
+def endpoint(url: str) -> Any:
+    """Make an application whose endpoint has a dependency that asks Redis and limits nothing.
+
+    It does what any limit must: it waits for one reply, and sets the two headers.
+    """
+    from fastapi import Depends, FastAPI, Request, Response
+
+    commands = FloorCommands(url, tasks=1)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
+        await commands.open()
+        yield
+        await commands.aclose()
+
+    async def ask(request: Any, response: Any) -> None:
+        await commands.get(f"nobody:{request.client.host}")
+        response.raw_headers.append((b"ratelimit-policy", b'"1-per-1s";q=1;w=1'))
+        response.raw_headers.append((b"ratelimit", b'"1-per-1s";r=1;t=1'))
+
+    # Here, not above: FastAPI would look for the names in the module, which shall not need it.
+    ask.__annotations__.update(request=Request, response=Response)
+    app = FastAPI(lifespan=lifespan)
+
+    @app.get("/limited", dependencies=[Depends(ask)])
+    async def limited() -> dict[str, bool]:
+        return {"ok": True}
+
+    return app
+
+
 SUBJECTS = (
     Subject(
         name="floor",
@@ -104,5 +136,14 @@ SUBJECTS = (
         settings="one connection, RESP2, no timeouts, no checks of anything",
         roles={"commands": "FloorCommands"},
         versions=("hiredis", "uvloop"),
+    ),
+    Subject(
+        name="bare-dependency",
+        summary="a FastAPI dependency that asks Redis on the floor's connection and limits nothing",
+        settings="one GET on the floor's connection, two headers; FastAPI, uvicorn",
+        roles={"endpoint": "endpoint"},
+        versions=("fastapi", "starlette", "uvicorn", "hiredis"),
+        module="fastapi",
+        requires="fastapi uvicorn httptools redis hiredis",
     ),
 )

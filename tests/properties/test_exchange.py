@@ -33,9 +33,9 @@ STEPS = st.one_of(
 class Play:
     """One run: the exchange, the toy server, and what every caller was promised."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, limit: int, bite: int) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, limit: int, bite: int, piece: int) -> None:
         self.loop = loop
-        self.talk = Conversation(loop, limit=limit)
+        self.talk = Conversation(loop, limit=limit, piece=piece)
         self.number = 0
         self.callers: list[tuple[int, str, str, asyncio.Future[Any]]] = []
         self.ran: list[tuple[int, str]] = []  # the SETs that reached the server: number, key
@@ -97,13 +97,18 @@ class Play:
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(STEPS, max_size=60), st.sampled_from([1, 2, 3, 5, 1000]), st.integers(1, 4))
+@given(
+    st.lists(STEPS, max_size=60),
+    st.sampled_from([1, 2, 3, 5, 1000]),
+    st.integers(1, 4),
+    st.sampled_from([1, 2, 3, 8, 1000]),
+)
 def test_every_caller_gets_what_the_order_of_calls_promises(
-    steps: list[tuple[str, Any]], limit: int, bite: int
+    steps: list[tuple[str, Any]], limit: int, bite: int, piece: int
 ) -> None:
     loop = asyncio.new_event_loop()
     try:
-        play = Play(loop, limit, bite)
+        play = Play(loop, limit, bite, piece)
         for kind, what in steps:
             play.step(kind, what)
         while play.write() or play.stream or play.more:

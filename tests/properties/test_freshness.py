@@ -125,7 +125,7 @@ def test_no_read_in_four_processes_is_older_than_the_last_finished_write(
     assert all(history.unconfirmed == 0 for history in histories)
     assert len({read.version for history in histories for read in history.reads}) > 5
     if "stale_if_error" in options:
-        assert sum(history.stale for history in histories) > 20
+        assert sum(history.stale for history in histories) > 0
 
 
 def caught(server: Server, tmp_path: Path, **options: object) -> bool:

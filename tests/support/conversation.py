@@ -60,12 +60,18 @@ class Conversation:
         wakes: How often it asked to be written.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, *, limit: int = 1000) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, *, limit: int = 1000, piece: int = 16_384
+    ) -> None:
         """Begin with nothing said."""
         self.pushes: list[list[Any]] = []
         self.wakes = 0
         self.exchange = Exchange(
-            future=loop.create_future, wake=self._wake, on_push=self.pushes.append, limit=limit
+            future=loop.create_future,
+            wake=self._wake,
+            on_push=self.pushes.append,
+            limit=limit,
+            piece=piece,
         )
 
     def _wake(self) -> None:

@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 import msgspec
 import pytest
 
-from benchmarks import demo, page, parts, readme, report, source
+from benchmarks import demo, held, page, parts, readme, report, source
 from benchmarks.results import Result, Run, percentile, ratios, save
 from benchmarks.scenarios import NAMES
 from benchmarks.scenarios.herd import Herd, Moment
@@ -173,4 +173,6 @@ def test_page_of_benchmarks_and_its_charts_are_those_of_the_measured_figures() -
 
 def test_page_of_parts_shows_the_figures_that_are_kept() -> None:
     kept = msgspec.json.decode(parts.FIGURES.read_bytes(), type=parts.Parts)
-    assert parts.render(kept) in parts.PAGE.read_text("utf-8")
+    page = parts.PAGE.read_text("utf-8")
+    assert parts.render(kept) in page
+    assert f"<!-- held:begin -->\n{held.render(kept.waiting)}<!-- held:end -->" in page

@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from benchmarks import budget, charts, environments, losses, page, words
+from benchmarks import budget, charts, environments, losses, page, readme, words
 from benchmarks.results import Measured, Result, Run
 from benchmarks.scenarios import NAMES, scenario
 from benchmarks.subjects import Subject, subjects
@@ -97,6 +97,17 @@ def test_losses_name_the_best_rival_and_leave_out_noise_and_references() -> None
         "100 tasks: rate, coredis 130/s, millpond 100/s",
         "100 tasks: p99, redis-py 1 ms, millpond 2 ms",
     ]
+
+
+def test_front_page_takes_no_reference_for_a_rival() -> None:
+    shares = {"millpond": 0.7, "bare-dependency": 0.8, "fastapi-redis-sdk": 0.4}
+    web = [
+        _result(subject, 1000 * share, tasks=64, ratios={"bare": share})
+        for subject, share in shares.items()
+    ]
+    shown = readme.render([_run("web_limit", *web)])
+    assert "| 70% | 40%, fastapi-redis-sdk |" in shown
+    assert "dependency" not in shown
 
 
 def test_losses_compare_like_with_like() -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import hiredis
 import pytest
 
+from millpond.core import exchange
 from millpond.core.exchange import Exchange, ProtocolError, pack
 from millpond.core.slots import Collector
 from millpond.errors import BackendTimeout, BackendUnavailable, ConfigError, ReplyError
@@ -91,6 +93,45 @@ def test_replies_that_come_one_byte_at_a_time_are_each_given_as_soon_as_whole(
             talk.answer(frame[place : place + 1])
         assert answer.result() == value
     assert talk.exchange.in_flight == 0
+
+
+@pytest.mark.parametrize("piece", [1, 2, 7, 31])
+def test_replies_given_to_the_parser_in_pieces_reach_their_own_commands(
+    loop: asyncio.AbstractEventLoop, piece: int
+) -> None:
+    frames = [frame for frame, _ in REPLIES]
+    talk = Conversation(loop, piece=piece)
+    answers = [talk.call("ECHO", number) for number in range(2 * len(REPLIES))]
+    talk.sent()
+    talk.answer(*frames, *frames[:5], frames[5][:2])
+    assert [answer.done() for answer in answers] == [True] * 17 + [False] * 7
+    talk.answer(frames[5][2:], *frames[6:])
+    assert [answer.result() for answer in answers] == [value for _, value in REPLIES] * 2
+
+
+@pytest.mark.parametrize("read", [250_000, 5_000])
+def test_parser_holds_a_piece_of_what_has_arrived_however_much_that_is(
+    loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch, read: int
+) -> None:
+    """It moves all that it holds for every kilobyte that it consumes."""
+    held: list[int] = []
+
+    class Parser(hiredis.Reader):
+        def gets(self, *arguments: Any) -> Any:
+            held.append(self.len())
+            return super().gets(*arguments)
+
+    monkeypatch.setattr(exchange, "Reader", Parser)
+    talk = Conversation(loop, limit=10_000)
+    answers = [talk.call("ECHO", number) for number in range(10_000)]
+    talk.sent()
+    stream = bulk("x" * 200) * len(answers)
+    for begin in range(0, len(stream), read):  # more than is answered meanwhile
+        talk.exchange.feed(stream[begin : begin + read], 8)
+    while talk.exchange.feed(b"", 8):
+        pass
+    assert all(answer.result() == b"x" * 200 for answer in answers)
+    assert 4_000 < max(held) < 2 * 16_384
 
 
 def test_pushes_between_replies_are_no_replies(talk: Conversation) -> None:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from millpond.core.exchange import Exchange
 from millpond.core.slots import Collector
-from millpond.errors import ReplyError
+from millpond.errors import ConfigError, ReplyError
 from tests.support.conversation import OK, Conversation, bulk
 
 if TYPE_CHECKING:
@@ -65,6 +66,33 @@ def test_group_between_two_gets_ends_the_sharing_and_shares_no_get_of_its_own(
     assert before.result() == b"1"
     assert replies == [[b"OK", b"2", -1]]
     assert [answer.result() for answer in after] == [b"3", b"3"]
+
+
+def test_get_is_joined_in_its_own_batch_only(talk: Conversation) -> None:
+    answers = [talk.call("GET", "a"), talk.call("GET", "b")]
+    assert talk.sent() == ["GET a", "GET b"]
+    answers += [talk.call("GET", "b"), talk.call("GET", "a"), talk.call("GET", "b")]
+    assert talk.sent() == ["GET b", "GET a"]
+    talk.answer(*[bulk(reply) for reply in ("A", "B", "BB", "AA")])
+    assert [answer.result() for answer in answers] == [b"A", b"B", b"BB", b"AA", b"BB"]
+
+
+def test_get_that_was_refused_is_never_joined() -> None:
+    loop = asyncio.new_event_loop()
+    refusals = [ConfigError("another loop")]
+
+    def wake() -> None:
+        if refusals:
+            raise refusals.pop()
+
+    exchange = Exchange(future=loop.create_future, wake=wake, on_push=lambda _: None, limit=2)
+    with pytest.raises(ConfigError):
+        exchange.issue("GET", "a")
+    answers = [exchange.issue("GET", "b"), exchange.issue("GET", "a")]
+    exchange.take(0.0)
+    exchange.feed(bulk("B") + bulk("A"))
+    assert [answer.result() for answer in answers] == [b"B", b"A"]
+    loop.close()
 
 
 def test_get_that_has_left_is_never_joined(talk: Conversation) -> None:

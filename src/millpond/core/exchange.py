@@ -31,7 +31,7 @@ from millpond.core.commands import READS, Arg, check, rule_of
 from millpond.core.keys import LONGEST
 from millpond.core.loops import ANOTHER_LOOP
 from millpond.core.replies import refine
-from millpond.core.slots import Collector, Shared, Slot
+from millpond.core.slots import Shared, Slot
 from millpond.errors import BackendError, ConfigError, ReplyError
 
 if TYPE_CHECKING:
@@ -41,6 +41,10 @@ if TYPE_CHECKING:
 __all__ = ["Exchange", "ProtocolError", "pack"]
 
 _NOT_READY = object()
+# Bytes that the parser is given at a time. For every kilobyte that it consumes it moves the rest to
+# the front: were the replies to ten thousand callers given to it at once, two megabytes, each byte
+# would be moved a thousand times on average, which costs more than everything else together.
+_PIECE = 16_384
 _GET = b"*2\r\n$3\r\nGET\r\n"
 # Of a GET all but the key is known beforehand, but for the key's length: half the cost of framing.
 _GETS = tuple(b"%b$%d\r\n" % (_GET, length) for length in range(LONGEST + 1))
@@ -71,27 +75,23 @@ def _unsendable(args: tuple[Any, ...], error: Exception) -> ConfigError:
     )
 
 
-def _repeats(keys: list[Arg]) -> bool:
-    try:
-        return len(set(keys)) < len(keys)
-    except (TypeError, ValueError):  # a writable memoryview has no hash
-        return True
-
-
 class Exchange:
     """One connection's queue of commands and replies."""
 
     __slots__ = (
+        "_arrived",
         "_batch",
         "_dead",
+        "_fed",
         "_future",
-        "_gets",
         "_gets_reply",
         "_home",
         "_inflight",
         "_line",
         "_on_push",
         "_parts",
+        "_piece",
+        "_places",
         "_reader",
         "_room",
         "_stamps",
@@ -111,6 +111,7 @@ class Exchange:
         wake: Callable[[], object],
         on_push: Callable[[list[Any]], None],
         limit: int,
+        piece: int = _PIECE,
     ) -> None:
         """Start empty.
 
@@ -120,16 +121,20 @@ class Exchange:
                 it raises refuses the command.
             on_push: Called with every push, in its place between the replies.
             limit: How many commands may be unanswered at once.
+            piece: Bytes that the parser is given at a time.
         """
         self._future = future
         self._wake = wake
         self._on_push = on_push
         self._reader = Reader(replyError=ReplyError, notEnoughData=_NOT_READY)
         self._gets_reply = cast("Callable[[], Any]", self._reader.gets)
+        self._arrived: deque[bytes] = deque()  # what the parser has not been given yet
+        self._fed = 0  # bytes that it was given of the first of these
+        self._piece = piece
         self._dead: Callable[[], BackendError] | None = None
         self._parts: list[bytes] = []
         self._batch: list[Slot] = []
-        self._gets: list[Arg] = []
+        self._places: dict[bytes, int] = {}  # of the GETs in the batch that may be joined
         self._inflight: deque[Slot] = deque()
         self._line: deque[tuple[tuple[bytes, ...], tuple[Slot, ...]]] = deque()
         self._stamps: deque[tuple[int, float]] = deque()
@@ -181,6 +186,8 @@ class Exchange:
             return
         if not batch:
             self._wake()
+        elif self._places:
+            self._places.clear()
         self._parts.extend(packed)
         batch.extend(slots)
 
@@ -189,7 +196,8 @@ class Exchange:
         batch, parts, line = self._batch, self._parts, self._line
         future, wake = self._future, self._wake
         home, heads, crlf = self._home, _GETS, b"\r\n"
-        add, add_part, add_get = batch.append, parts.append, self._gets.append
+        add, add_part = batch.append, parts.append
+        places, join = self._places, self._join
 
         def issue(*args: Arg) -> asyncio.Future[Any]:
             # asyncio.get_running_loop costs ten times as much (a system call in Python 3.11), so
@@ -217,10 +225,15 @@ class Exchange:
             if place < self._room:
                 if not place:
                     wake()
+                if is_get:
+                    earlier = places.setdefault(packed, place)
+                    if earlier != place:
+                        join(earlier, answer)
+                        return answer
+                elif places:
+                    places.clear()
                 add(answer)
                 add_part(packed)
-                if is_get:
-                    add_get(args[-1])
             elif self._dead is None:
                 line.append(((packed,), (answer,)))
             elif self.moved is not None:
@@ -231,9 +244,19 @@ class Exchange:
 
         return issue
 
+    def _join(self, place: int, caller: asyncio.Future[Any]) -> None:
+        """Have a GET answered by one that has not left, and has no other command behind it."""
+        slot = self._batch[place]
+        if type(slot) is Shared:
+            slot.join(caller)
+        else:
+            self._batch[place] = Shared(slot, caller)
+
     def _enqueue(self, packed: tuple[bytes, ...], slots: tuple[Slot, ...]) -> None:
         if not self._batch:
             self._wake()
+        elif self._places:
+            self._places.clear()
         self._parts.extend(packed)
         self._batch.extend(slots)
 
@@ -251,9 +274,6 @@ class Exchange:
         """Hand over what is to be written; from here on its slots await replies."""
         if not self._batch:
             return b""
-        if len(self._gets) > 1 and _repeats(self._gets):
-            self._share()
-            self._admit()  # it made room, and who waits in line comes before who calls next
         data = b"".join(self._parts) if len(self._parts) > 1 else self._parts[0]
         self._inflight.extend(self._batch)
         self.sent += len(self._batch)
@@ -261,31 +281,12 @@ class Exchange:
         self.batches += 1
         self._parts.clear()
         self._batch.clear()
-        self._gets.clear()
+        self._places.clear()
         stamps, received = self._stamps, self.received
         while stamps and stamps[0][0] <= received:
             stamps.popleft()
         stamps.append((self.sent, now))
         return data
-
-    def _share(self) -> None:
-        """Let GETs of one key with no other command between them be one command."""
-        parts: list[bytes] = []
-        batch: list[Slot] = []
-        places: dict[bytes, int] = {}
-        for part, slot in zip(self._parts, self._batch, strict=True):
-            if not part.startswith(_GET) or isinstance(slot, Collector):
-                places.clear()
-            elif (place := places.setdefault(part, len(batch))) < len(batch):
-                first = batch[place]
-                if type(first) is Shared:
-                    first.join(cast("asyncio.Future[Any]", slot))
-                else:
-                    batch[place] = Shared(first, cast("asyncio.Future[Any]", slot))
-                continue
-            parts.append(part)
-            batch.append(slot)
-        self._parts[:], self._batch[:] = parts, batch
 
     def feed(self, data: bytes, bite: int = sys.maxsize) -> bool:
         """Take bytes from the server and resolve what they answer.
@@ -300,15 +301,23 @@ class Exchange:
         Raises:
             ProtocolError: The bytes are no RESP, or answer something that was never asked.
         """
-        self._reader.feed(data)
+        arrived, reader = self._arrived, self._reader
+        if arrived or len(data) > self._piece or reader.has_data():
+            if data:
+                arrived.append(data)
+        else:
+            reader.feed(data)
         gets = self._gets_reply
         inflight = self._inflight
         before = len(inflight)
         try:
             for _ in repeat(None, bite):
                 reply = gets()
-                if reply is _NOT_READY:
-                    return False
+                while reply is _NOT_READY:
+                    if not arrived:
+                        return False
+                    self._feed_piece()
+                    reply = gets()
                 kind: object = type(reply)  # pyright: ignore[reportUnknownVariableType]
                 if kind is not bytes and kind in _SPECIAL:
                     self._special(reply)
@@ -316,7 +325,7 @@ class Exchange:
                 slot = inflight.popleft()
                 if not slot.done():
                     slot.set_result(reply)
-            return self._reader.has_data()
+            return bool(arrived) or reader.has_data()
         except IndexError as error:
             raise ProtocolError("the server sent a reply to no command") from error
         finally:
@@ -325,6 +334,16 @@ class Exchange:
             self._room += count
             if self._line:
                 self._admit()
+
+    def _feed_piece(self) -> None:
+        """Give the parser some more of what has arrived."""
+        data, begin = self._arrived[0], self._fed
+        length = min(self._piece, len(data) - begin)
+        self._reader.feed(data, begin, length)
+        self._fed = begin + length
+        if self._fed == len(data):
+            self._fed = 0
+            self._arrived.popleft()
 
     def _special(self, reply: PushNotification | ReplyError) -> None:
         """Take what is no plain reply: a push, or an error."""
@@ -367,7 +386,7 @@ class Exchange:
         self._inflight.clear()
         self._batch.clear()
         self._parts.clear()
-        self._gets.clear()
+        self._places.clear()
         self._line.clear()
         self._stamps.clear()
         for slot in sent:
