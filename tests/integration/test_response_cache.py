@@ -15,7 +15,7 @@ from starlette.responses import FileResponse, PlainTextResponse, Response, Strea
 
 from millpond import CachePolicy, Client, ConfigError, NearCache, cache_mode
 from millpond.ext.fastapi import ResponseCache, ResponseCacheMiddleware, install, tag_response
-from tests.support.site import Branch, Site
+from tests.support.site import Branch, Site, Visit
 from tests.support.web import serving
 
 if TYPE_CHECKING:
@@ -111,6 +111,8 @@ async def test_conditional_requests_are_answered_from_the_page(own_client: Clien
         assert await status("/dated", if_modified_since=monday) == 304
         assert await status("/dated", if_modified_since="Sun, 02 Nov 2025 10:00:00 GMT") == 200
         assert await status("/dated", if_modified_since="soon") == 200
+        for far in (f"Mon, 03 Nov {10**20} 10:00:00 GMT", f"{monday[:-3]}+{10**18}"):
+            assert await status("/dated", if_modified_since=far) == 200
         # What If-None-Match says is stronger.
         assert await status("/dated", if_none_match='"8"', if_modified_since=monday) == 200
         tag = (await http.get("/products/1")).headers["etag"]
@@ -245,6 +247,27 @@ async def test_hosts_that_are_not_named_go_past_the_cache(url: str) -> None:
         assert (await branch.ask("/a")).body == b"run 3"
 
 
+async def test_url_within_a_query_is_no_host(url: str) -> None:
+    site = Site()
+    async with Branch(url, site) as branch:
+        for number in (1, 2):
+            page = await branch.ask("/go", query=b"to=https://shop.example/a")
+            assert page.body == b"run %d" % number
+            assert await branch.cache.delete("/go?to=https://shop.example/a")
+
+
+async def test_scheme_that_is_none_of_the_web_goes_past_the_cache(url: str) -> None:
+    site = Site()
+
+    async def behind_a_proxy(scope: Any, receive: Any, send: Any) -> None:
+        await branch.app({**scope, "scheme": "ws"}, receive, send)
+
+    async with Branch(url, site) as branch:
+        for number in (1, 2):
+            assert (await Visit(behind_a_proxy)).body == b"run %d" % number
+        assert branch.cache.statistics().misses == 0
+
+
 async def test_each_host_has_pages_of_its_own_where_none_is_named(url: str) -> None:
     site = Site()
     async with Branch(url, site, hosts=None) as branch:
@@ -273,6 +296,51 @@ async def test_variants_are_told_apart_by_vary_and_deleted_together(url: str) ->
         assert await branch.cache.delete(f"{URL}/")
         assert await ask(b"de", b"gzip, br") == b"run 5"
         assert (await branch.ask("/")).body == b"run 6"
+
+
+async def test_strange_wish_for_a_coding_is_no_way_to_have_others_given_it(
+    own_client: Client,
+) -> None:
+    shop = Shop(own_client, vary=["accept-encoding"])
+    behind = FastAPI()
+    behind.add_middleware(GZipMiddleware, minimum_size=10)
+
+    @behind.get("/long")
+    async def long() -> str:
+        return "x" * 1000
+
+    shop.app.mount("/behind", behind)
+    async with visiting(shop.app) as http:
+
+        async def coding(wish: str) -> str | None:
+            answer = await http.get("/behind/long", headers={"Accept-Encoding": wish})
+            assert answer.json() == "x" * 1000
+            return answer.headers.get("content-encoding")
+
+        for strange in ("gzip;q=0", "x-gzip", "deflate"):  # for Starlette the first two are gzip
+            assert await coding(strange) is None
+            assert await coding("identity") is None
+            assert await shop.pages.clear()
+        assert await coding("br;q=0, gzip") == "gzip"
+        assert await coding("gzip") == "gzip"
+
+
+async def test_header_that_is_there_twice_is_another_than_one_with_both_values(url: str) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        users = [value for name, value in scope["headers"] if name == b"x-user"]
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"|".join(users)})
+
+    async with Branch(url, app, vary=["x-user", "accept-encoding"]) as branch:
+
+        async def ask(*users: bytes) -> bytes:
+            return (await branch.ask("/", *[(b"x-user", user) for user in users])).body
+
+        assert await ask(b"ann", b"bob") == b"ann|bob"
+        assert await ask(b"ann, bob") == b"ann, bob"
+        assert await ask(b"", b"") == b"|"
+        assert await ask(b"") == b""
+        assert await ask() == b""
 
 
 async def test_response_that_varies_by_what_is_not_in_the_key_is_not_kept_and_says_the_fix(
@@ -352,6 +420,37 @@ async def test_response_says_for_how_long_up_to_the_ttl(url: str) -> None:
             left = await branch.cache.pages.ttl((path, "https/shop.example", ""))
             assert left is not None
             assert seconds - 1 < left <= seconds
+
+
+async def test_headers_that_can_be_read_only_once_are_kept(url: str) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        private = [(b"cache-control", b"private")] if scope["path"] == "/private" else []
+        headers = iter([*private, (b"x-own", b"1")])
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"page"})
+
+    async with Branch(url, app) as branch:
+        for path in ("/", "/", "/private"):
+            visit = await branch.ask(path)
+            assert (visit.body, visit.headers[b"x-own"]) == (b"page", b"1")
+
+
+async def test_cache_behind_a_cache_leaves_the_page_to_the_one_in_front(url: str) -> None:
+    site = Site()
+
+    async def tagged(scope: Any, receive: Any, send: Any) -> None:
+        tag_response(scope, "a")
+        await site(scope, receive, send)
+
+    async with Branch(url, tagged) as branch:
+        other = ResponseCache(branch.client, "other", ttl=60)
+        same = ResponseCacheMiddleware(branch.app, cache=branch.cache, paths=["/"])
+        front = ResponseCacheMiddleware(branch.app, cache=other, paths=["/"])
+        assert (await Visit(same)).body == b"run 1"
+        assert await branch.cache.delete("/")
+        assert (await Visit(front)).body == b"run 2"
+        assert await other.delete_tags("a")  # which the handler named for the one in front
+        assert (await Visit(front)).body == b"run 3"
 
 
 async def test_functions_choose_a_cache_for_each_request(own_client: Client) -> None:
@@ -596,6 +695,7 @@ async def test_memory_will_do_for_tests() -> None:
         ({"ttl": 0}, "ttl"),
         ({"hosts": []}, "hosts takes Host headers"),
         ({"hosts": ["https://shop.example"]}, "hosts takes Host headers"),
+        ({"hosts": ["*.example"]}, "hosts takes Host headers"),
         ({"vary": "cookie"}, "vary takes a list of names"),
         ({"query": [1]}, "query takes a list of names"),
         ({"vary": ["Cookie"], "ignore": ["cookie"]}, "'cookie' is in vary and in ignore"),

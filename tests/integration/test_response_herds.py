@@ -249,6 +249,30 @@ async def test_body_that_trickles_is_let_pass(url: str, monkeypatch: pytest.Monk
         assert (await visit).body == b"ab"
 
 
+@pytest.mark.parametrize("parts", [0, 1])
+async def test_body_of_which_no_more_comes_for_long_does_not_wait_for_more(
+    url: str, monkeypatch: pytest.MonkeyPatch, parts: int
+) -> None:
+    monkeypatch.setattr("millpond.ext.asgi_run._PATIENCE", 0.05)
+    site = Site()
+    more = asyncio.Event()
+
+    async def quiet(receive: Any, send: Any) -> None:
+        for _ in range(parts):
+            await send({"type": "http.response.body", "body": b"a", "more_body": True})
+        await more.wait()
+        await send({"type": "http.response.body", "body": b"b"})
+
+    site.after = quiet
+    policy = CachePolicy(load_timeout=2)  # nor does that end what is let pass
+    async with Branch(url, site, policy=policy) as branch:
+        visit = branch.ask()
+        await until(lambda: visit.status and len(visit.body) == parts)
+        assert not visit.complete
+        more.set()
+        assert (await visit).body == b"a" * parts + b"b"
+
+
 async def test_background_work_goes_on_behind_a_complete_page(url: str) -> None:
     site = Site()
     done, go = asyncio.Event(), asyncio.Event()

@@ -10,7 +10,7 @@ import pytest
 from millpond import MISSING, Cache, CachePolicy, ConfigError, Loaded
 from millpond.cache.tags import MOST_TAGS
 from millpond.core.entry import parse
-from millpond.events import EntryUnreadable, FillRefused
+from millpond.events import EntryUnreadable, FillRefused, InvalidationsLeft
 from tests.support.fleet import Member, Source, ask
 
 if TYPE_CHECKING:
@@ -56,6 +56,24 @@ def tagged(
 
 
 Pair = tuple[Member[int], Member[int]]
+
+
+# -- closing -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2])
+async def test_tags_that_were_deleted_are_so_though_caller_and_client_end_at_once(
+    url: str, other: Member[int], turns: int
+) -> None:
+    async with Member[int](url) as one:
+        assert await one.cache.get_or_set(1, Source(1).load, tags=["a"]) == 1
+        deleting = asyncio.create_task(one.cache.delete_tags("a"))
+        for _ in range(1 + turns):  # the epoch is on its way; the tag has to wait
+            await asyncio.sleep(0)
+        deleting.cancel()
+    assert await other.cache.get(1) is MISSING
+    assert not one.told(InvalidationsLeft)
+    await asyncio.gather(deleting, return_exceptions=True)
 
 
 # -- what they are for -------------------------------------------------------------------------

@@ -233,8 +233,9 @@ class Client:
     async def aclose(self) -> None:
         """End background work and the connection; the client may be opened again.
 
-        What is in flight fails with `BackendUnavailable`. Closing a client that is not open, or
-        whose event loop has ended, is harmless.
+        Deletes that are on their way are waited for, a second at most. What else is in flight fails
+        with `BackendUnavailable`. Closing a client that is not open, or whose event loop has ended,
+        is harmless.
 
         Raises:
             ConfigError: It is open on another event loop, which still lives.
@@ -249,7 +250,10 @@ class Client:
         closing = self._closing = self._loop.create_future()
         forget(self)
         try:
-            await self._supervisor.aclose()
+            try:
+                await self._journal.last_words()
+            finally:
+                await self._supervisor.aclose()
         finally:
             self.lane = None  # from here on nobody would be answered
             self._journal.disconnected()

@@ -29,10 +29,13 @@ _GROUP = 500  # commands queued without a gap
 
 
 class Shipment:
-    """Invalidations on their way, batch by batch."""
+    """Invalidations on their way, batch by batch.
+
+    Attributes:
+        answer: What its caller waits for.
+    """
 
     __slots__ = (
-        "_answer",
         "_at",
         "_dropped",
         "_going",
@@ -41,6 +44,7 @@ class Shipment:
         "_left",
         "_reason",
         "_rest",
+        "answer",
     )
 
     def __init__(
@@ -54,12 +58,13 @@ class Shipment:
         self._journal = journal
         self._lane = lane
         self._rest = rest
-        self._answer = answer
+        self.answer = answer
         self._at = 0
         self._left = 0
         self._reason = ""
         self._going = False
         self._dropped = journal.dropped
+        journal.under_way.add(self)
 
     def go_on(self) -> None:
         """Send the next batch; where answers come at once, for there is no connection, all."""
@@ -95,6 +100,7 @@ class Shipment:
 
     def _end(self) -> None:
         journal, self._rest = self._journal, ()
+        journal.under_way.discard(self)
         dropped = journal.dropped - self._dropped
         if dropped and self._reason:
             self._reason += (
@@ -103,7 +109,7 @@ class Shipment:
             )
             if dropped > 1:
                 journal.tell_dropped()
-        settle(self._answer, self._reason)
+        settle(self.answer, self._reason)
 
 
 class Replay:

@@ -27,6 +27,9 @@ leaves a stale value for everybody. So it says it again. What must stay true:
 7. Thousands at once do not hold up everybody else's commands: they go out in batches, the next when
    the last has its answers. Nobody needs to wait for that. Whoever asked may be cancelled; a batch
    that finds no connection is kept like any other, down to the last when the client closes.
+8. Who closes the client waits for what is on its way, for a second at most:
+       B's change of the epoch is sent; B is cancelled, and closes the client; the change of the
+       tag, which had to wait, is never sent.
 
 Invalidations are scripts, sent with their source first: a restarted server knows no digests, and a
 second round for those would come after this process's reads.
@@ -55,6 +58,7 @@ __all__ = ["First", "Invalidation", "Journal"]
 
 _MOST = 10_000  # invalidations: some megabytes
 _MINUTE = 60.0  # seconds
+_LAST_WORDS = 1.0  # seconds that who closes waits
 _AGAIN = 1.0  # seconds between tries while Redis is there and refuses
 
 
@@ -93,7 +97,11 @@ class Invalidation(NamedTuple):
 
 
 class Journal:
-    """The obligations of one client."""
+    """The obligations of one client.
+
+    Attributes:
+        under_way: What calls have asked for and was not all answered.
+    """
 
     def __init__(self, emit: Callable[[Event], None], *, most: int = _MOST) -> None:
         """Begin with none.
@@ -108,6 +116,7 @@ class Journal:
         self._latest: deque[tuple[float, int, Invalidation]] = deque(maxlen=most)
         self._count = 0
         self._lane: Lane | None = None
+        self.under_way: set[Shipment] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._dropped = 0
         self._told = 0  # of these
@@ -226,9 +235,19 @@ class Journal:
             self._overrun = 0
         self.tell_dropped()
 
+    async def last_words(self) -> None:
+        """Wait, before the connection is closed, for what is on its way over it."""
+        if self._lane is None:
+            return
+        loop, answers = asyncio.get_running_loop(), [one.answer for one in self.under_way]
+        here = [answer for answer in answers if answer.get_loop() is loop]  # others' has ended
+        if here:
+            await asyncio.wait(here, timeout=_LAST_WORDS)
+
     def closed(self) -> None:
         """Tell what is still owed when the client closes; it stays owed should it open again."""
         self._lane = None
+        self.under_way.clear()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

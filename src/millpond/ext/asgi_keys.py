@@ -5,7 +5,8 @@ anything that a page may depend on*. So everything about a request is one of the
 
 - in the key: scheme and host, the path, the query string, and the headers of `vary`;
 - taken away before the application sees it: other query parameters, where `query` names those
-  that count, and the headers of `ignore`. What the application does not see, no page depends on;
+  that count, the headers of `ignore`, and of an `Accept-Encoding` in `vary` all but the codings
+  that are in the key. What the application does not see, no page depends on;
 - a reason to keep out of the cache: `Cookie`, `Authorization` and `X-API-Key`, unless they are in
   one of the two above; a body; a range; a precondition of a write; an encoded slash, which only
   `raw_path` tells from a plain one;
@@ -41,6 +42,7 @@ _PAST = frozenset(  # requests with one of these are the application's
     (b"expect", b"if-match", b"if-range", b"if-unmodified-since", b"range", b"transfer-encoding")
 )
 _CONDITIONS = frozenset((b"if-none-match", b"if-modified-since"))
+_ENCODING = b"accept-encoding"
 _CODINGS = frozenset((b"br", b"gzip", b"zstd"))
 _SCHEMES = ("http", "https")
 _QUICK = 250  # characters that fit into a key whatever they are: beyond it, try
@@ -111,21 +113,27 @@ class PageKeys:
 
     def asked(self, scope: Scope) -> Asked | None:
         """Say which page a GET or HEAD asks for; None: none that may be kept."""
-        read, refused = self._read, self._refused
+        read, refused, vary = self._read, self._refused, self.vary
         told: dict[bytes, bytes] = {}
         for name, value in scope["headers"]:
             if name in read:
                 if name in refused or (name == b"content-length" and value != b"0"):
                     return None
-                told[name] = told[name] + b", " + value if name in told else value
+                if name not in told:
+                    told[name] = value
+                else:  # twice in the key is another than once with a comma
+                    told[name] += (b"\n" if name in vary else b", ") + value
         host = told[b"host"].decode("latin-1").lower() if b"host" in told else ""
         if self._hosts is not None and host not in self._hosts:
             return None
         raw: bytes = scope.get("raw_path") or b""
         if b"%" in raw and b"%2f" in raw.lower():
             return None
+        scheme = scope.get("scheme") or "http"
+        if scheme not in _SCHEMES:  # some proxy's `X-Forwarded-Proto: ws`: `delete` would miss it
+            return None
         query = self._counting(scope.get("query_string") or b"").decode("latin-1")
-        key = self._key(scope["path"], f"{scope.get('scheme') or 'http'}/{host}", query)
+        key = self._key(scope["path"], f"{scheme}/{host}", query)
         tags: Collection[Key] = self._tags(scope) if callable(self._tags) else self._tags
         if self.vary:
             tags = (*tags, self.tag(key))
@@ -151,6 +159,8 @@ class PageKeys:
             return scope
         taken = self._ignore if alone else self._ignore | _CONDITIONS
         headers = [pair for pair in scope["headers"] if pair[0] not in taken]
+        if not alone and _ENCODING in self.vary:
+            headers = _reduced(headers)
         query = self._counting(scope.get("query_string") or b"")
         return {**scope, "headers": headers, "query_string": query}
 
@@ -165,7 +175,7 @@ class PageKeys:
     def _variant(self, told: Mapping[bytes, bytes]) -> str:
         """Return a digest of what a request says of each header in `vary`."""
         return _digest(
-            _codings(told.get(name, b"")) if name == b"accept-encoding" else told.get(name, b"\0")
+            _codings(told.get(name, b"")) if name == _ENCODING else told.get(name, b"\0")
             for name in sorted(self.vary)
         )
 
@@ -211,7 +221,7 @@ class PageKeys:
     def _taken_apart(self, url: object) -> tuple[str | None, str, str]:
         """Return host, path and query of a URL as a request for it has them."""
         host, rest = None, url
-        if isinstance(url, str) and "://" in url:
+        if isinstance(url, str) and not url.startswith("/") and "://" in url:
             host, slash, rest = url.partition("://")[2].partition("/")
             host, rest = host.lower(), "/" + rest if slash else "/"
         if not isinstance(rest, str) or not rest.startswith("/"):
@@ -240,11 +250,22 @@ def _digest(parts: Iterable[bytes]) -> str:
 def _codings(value: bytes) -> bytes:
     """Return which of the usual codings are accepted: of `Accept-Encoding` there are hundreds."""
     accepted: set[bytes] = set()
-    for part in value.lower().split(b","):
+    for part in value.lower().replace(b"\n", b",").split(b","):
         coding, _, quality = part.replace(b" ", b"").partition(b";q=")
         if coding in _CODINGS and (not quality or quality.strip(b"0.")):
             accepted.add(coding)
     return b",".join(sorted(accepted))
+
+
+def _reduced(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Say of `Accept-Encoding` what the key says, and nothing else.
+
+    A strange one is read in more than one way: by `gzip;q=0` Starlette is asked for gzip, and those
+    who accept none would be given what it made.
+    """
+    codings = _codings(b",".join(value for name, value in headers if name == _ENCODING))
+    rest = [pair for pair in headers if pair[0] != _ENCODING]
+    return [*rest, (_ENCODING, codings)] if codings else rest
 
 
 def _listed(names: Any, option: str) -> list[str]:
@@ -259,6 +280,6 @@ def _headers(names: Collection[str], option: str) -> frozenset[bytes]:
 
 def _checked_hosts(hosts: Collection[str]) -> frozenset[str]:
     listed = _listed(hosts, "hosts")
-    if not listed or any("/" in host for host in listed):
+    if not listed or any("/" in host or "*" in host for host in listed):
         raise ConfigError(f"hosts takes Host headers, such as ['shop.example'], not {hosts!r}")
     return frozenset(host.lower() for host in listed)

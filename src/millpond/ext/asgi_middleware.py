@@ -2,6 +2,9 @@
 
 What must stay true: a request that is not answered by a page is answered by the application as if
 this were not there, whatever became of the cache, or of whoever's run it waited for.
+
+Inside a run another middleware of this kind lets everything through: the run is for a page already,
+and with the same cache it would wait for itself.
 """
 
 from __future__ import annotations
@@ -87,7 +90,7 @@ class ResponseCacheMiddleware:
         Redis:
             As `Cache.get_or_set`; for HEAD as `Cache.get`.
         """
-        method = scope["method"] if scope["type"] == "http" else ""
+        method = scope["method"] if scope["type"] == "http" and TAGS not in scope else ""
         if method == "GET" or method == "HEAD":  # noqa: PLR1714  (a set would have to be hashed)
             path = scope["path"]
             if self._matches is None or path in self._exact or self._matches(path):

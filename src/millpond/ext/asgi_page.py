@@ -128,7 +128,7 @@ def _has_it(page: Page, asked: Mapping[bytes, bytes]) -> bool:
         return False
     try:
         return parsedate_to_datetime(modified.decode()) <= parsedate_to_datetime(since.decode())
-    except (ValueError, TypeError):  # no date; or only one of them has a zone
+    except (ValueError, TypeError, OverflowError):  # no date; or only one of them has a zone
         return False
 
 

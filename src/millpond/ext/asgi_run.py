@@ -30,7 +30,6 @@ The application sees a request without a body, and a client who stays until the 
 from __future__ import annotations
 
 import asyncio
-import math
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -85,7 +84,6 @@ class PageRun:
         "_left",
         "_must_ask",
         "_over",
-        "_patience",
         "_receive",
         "_ruling",
         "_scope",
@@ -93,6 +91,7 @@ class PageRun:
         "_size",
         "_start",
         "_task",
+        "_timer",
         "handed",
         "page",
     )
@@ -115,6 +114,7 @@ class PageRun:
         self._scope = scope
         self._must_ask = must_ask
         self._task: asyncio.Task[Exception | None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._left = False
         self.handed = False
         self.page: Page | None = None
@@ -138,7 +138,6 @@ class PageRun:
         self._ruling = Ruling(0)
         self._body: list[bytes] = []
         self._size = 0
-        self._patience = math.inf
         self._begun = self._over = False
         self._scope = {**cache.keys.seen(self._scope, alone=False), TAGS: list[Any]()}
         name = f"millpond page {cache.pages.key(key)}"
@@ -165,6 +164,8 @@ class PageRun:
             if self._left:
                 raise
             return error
+        finally:
+            self._hurry_no_more()
         if not self._decided.done():
             self._pass("the response is not complete")
         return None
@@ -190,6 +191,8 @@ class PageRun:
             return
         if self._over:
             return
+        if message["type"] == "http.response.start":  # its headers may be read only once
+            message = {**message, "headers": [*message.get("headers", ())]}
         self._held.append(message)
         if not self.handed:
             self._consider(message)
@@ -203,15 +206,17 @@ class PageRun:
             self._start = message
             self._ruling = ruling = rule(
                 message["status"],
-                message.get("headers", ()),
+                message["headers"],
                 self._cache.terms,
                 must_ask=self._must_ask,
             )
-            self._patience = asyncio.get_running_loop().time() + _PATIENCE
             if not (ruling.ttl or ruling.shared):
                 self._pass(ruling.reason)
             elif message.get("trailers"):
                 self._pass("it has trailers")
+            else:
+                loop = asyncio.get_running_loop()
+                self._timer = loop.call_later(_PATIENCE, self._lose_patience)
         elif kind == "http.response.body":
             self._add(message.get("body", b""), more=message.get("more_body", False))
         elif kind != "http.response.debug":  # of test clients; it says nothing about the response
@@ -222,18 +227,26 @@ class PageRun:
         self._size += len(body)
         if self._size > self._cache.max_body:
             self._pass(f"its body is more than max_body={self._cache.max_body} bytes")
-        elif more:
-            if asyncio.get_running_loop().time() > self._patience:
-                self._pass(f"its body takes longer than {_PATIENCE:g} s")
-        elif self._ruling.size not in (-1, self._size):
+        elif not more and self._ruling.size not in (-1, self._size):
             self._pass("its body is not as long as it says")
-        else:
+        elif not more:
             self._complete()
+
+    def _lose_patience(self) -> None:
+        """Let pass what is held: between two parts of a body there may be minutes."""
+        if not (self.handed or self._over):
+            self._pass(f"its body takes longer than {_PATIENCE:g} s")
+
+    def _hurry_no_more(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _complete(self) -> None:
         """Give the page to everybody."""
         start, ruling = self._start, self._ruling
-        page = made(start["status"], start.get("headers", ()), b"".join(self._body), ruling.age)
+        self._hurry_no_more()
+        page = made(start["status"], start["headers"], b"".join(self._body), ruling.age)
         self.page = page
         self._over = True
         self._held.clear()
@@ -250,6 +263,7 @@ class PageRun:
     def _pass(self, reason: str) -> None:
         """Give nothing to anybody but who asked."""
         self.handed = True
+        self._hurry_no_more()
         self._body.clear()
         cache, key = self._cache, self._asked.key
         cache.client.emit(ResponseNotKept(key=cache.pages.key(key), reason=reason))
