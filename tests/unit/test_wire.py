@@ -75,6 +75,19 @@ async def test_half_of_what_is_unanswered_is_resolved_in_a_turn(asked: int, at_o
     assert await asyncio.gather(*answers) == [str(number).encode() for number in range(asked)]
 
 
+async def test_bites_shrink_when_the_crowd_has_gone() -> None:
+    scene = Scene()
+    for asked, turns in ((100, 1), (30, 60)):
+        at_once = 0
+        for _ in range(turns):
+            answers = [scene.call("ECHO", str(number)) for number in range(asked)]
+            await asyncio.sleep(0)
+            scene.wire.data_received(b"".join(bulk(str(number)) for number in range(asked)))
+            at_once = sum(answer.done() for answer in answers)
+            await asyncio.gather(*answers)
+        assert at_once == asked // 2
+
+
 async def test_pushes_do_not_count_among_the_replies_of_a_turn() -> None:
     scene = Scene()
     answer = scene.call("ECHO", "x")

@@ -36,7 +36,7 @@ __all__ = ["Lost", "Wire"]
 _DRY_TURNS = 3
 
 
-# Replies resolved in one turn: half of what is unanswered, within these bounds. Were fifty callers
+# Replies resolved in one turn: half of the crowd, within these bounds. Were fifty callers
 # answered at once, they would all ask again at once, and this process would idle while the server
 # works and the server while this one does. In bites, what the first have asked is on its way while
 # the rest are being answered. Of fewer than `_LEAST` each, the system calls would cost more than
@@ -92,6 +92,7 @@ class Wire(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._paused = False
         self._biting = False
+        self._crowd = 0
         self._ended = False
         self.lost: Lost | None = None
         self._gone: asyncio.Future[None] = loop.create_future()
@@ -124,7 +125,15 @@ class Wire(asyncio.Protocol):
         self.reads += 1
         exchange = self.exchange
         try:
-            bite = exchange.unanswered // 2
+            # The crowd is what was unanswered at most, of late: were it only what is unanswered
+            # now, bites would be made of the pieces that earlier bites have left.
+            crowd, unanswered = self._crowd, exchange.unanswered
+            if unanswered < crowd:
+                crowd -= (crowd - unanswered + 15) // 16
+            else:
+                crowd = unanswered
+            self._crowd = crowd
+            bite = crowd // 2
             bite = _MOST if bite > _MOST else max(bite, _LEAST)
             if exchange.feed(data, bite) and not self._biting:
                 self._biting = True
