@@ -24,9 +24,9 @@ _HEAD = """# Benchmarks
 
 <!-- Written by `python -m benchmarks report`: change that, not this. -->
 
-Every figure here was measured by one command, `nox -s bench`, which measures on your machine as
-well. **Only ratios within one run mean something**: subjects took turns in it, each in a fresh
-process, on one server. How it is done, and what a closed loop's latencies are worth, is said in
+Every figure here was measured by `python -m benchmarks run`, which `nox -s bench` does on your
+machine as well. **Only ratios within one scenario mean something**: its subjects took turns in one
+run, each in a fresh process, on one server. How it is done, and what a closed loop's latencies are worth, is said in
 `benchmarks/README.md`; what each subject was set to stands below its table.
 """
 _BEYOND = (
