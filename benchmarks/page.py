@@ -26,8 +26,8 @@ _HEAD = """# Benchmarks
 
 Every figure here was measured by `python -m benchmarks run`, which `nox -s bench` does on your
 machine as well. **Only ratios within one scenario mean something**: its subjects took turns in one
-run, each in a fresh process, on one server. How it is done, and what a closed loop's latencies are worth, is said in
-`benchmarks/README.md`; what each subject was set to stands below its table.
+run, each in a fresh process, on one server. How it is done, and what a closed loop's latencies are
+worth, is said in `benchmarks/README.md`; what each subject was set to stands below its table.
 """
 _BEYOND = (
     "TLS, and a network between client and server: both were on one machine, over loopback.",
