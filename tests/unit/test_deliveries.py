@@ -40,6 +40,9 @@ class Line:
     def sent(self) -> list[str]:
         return [key for key, _ in self._slots]
 
+    def get(self, key: str) -> asyncio.Future[Any]:
+        raise NotImplementedError
+
     def call(self, args: tuple[Arg, ...]) -> asyncio.Future[Any]:
         raise NotImplementedError
 

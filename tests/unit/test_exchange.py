@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import hiredis
 import pytest
 
-from millpond.core import exchange
+from millpond.core import pieces
 from millpond.core.exchange import Exchange, ProtocolError, pack
 from millpond.core.slots import Collector
 from millpond.errors import BackendTimeout, BackendUnavailable, ConfigError, ReplyError
@@ -121,7 +121,7 @@ def test_parser_holds_a_piece_of_what_has_arrived_however_much_that_is(
             held.append(self.len())
             return super().gets(*arguments)
 
-    monkeypatch.setattr(exchange, "Reader", Parser)
+    monkeypatch.setattr(pieces, "Reader", Parser)
     talk = Conversation(loop, limit=10_000)
     answers = [talk.call("ECHO", number) for number in range(10_000)]
     talk.sent()

@@ -98,6 +98,10 @@ class Bridge:
         """How many commands wait for a reply, or for their turn."""
         return self._piped + sum(len(slots) for _, slots in self._queue)
 
+    def get(self, key: str) -> asyncio.Future[Any]:
+        """Queue a GET."""
+        return self.call(("GET", key))
+
     def call(self, args: tuple[Arg, ...]) -> asyncio.Future[Any]:
         """Queue one command."""
         check(args)

@@ -489,6 +489,14 @@ class Client:
         """The way to Redis."""
         return self._backend
 
+    def open_lane(self) -> Lane:
+        """Return where calls go now.
+
+        Raises:
+            ClosedError: The client is not open.
+        """
+        return self._bound()[1]
+
     def _bound(self) -> tuple[asyncio.AbstractEventLoop, Lane]:
         if self._loop is None or self.lane is None:
             self._misused()

@@ -19,17 +19,19 @@ What must stay true:
 from __future__ import annotations
 
 import sys
+from asyncio import InvalidStateError
 from collections import deque
 from itertools import repeat
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import hiredis
-from hiredis import ProtocolError, PushNotification, Reader
+from hiredis import ProtocolError, PushNotification
 
 from millpond.core.commands import READS, Arg, check, rule_of
 from millpond.core.keys import LONGEST
 from millpond.core.loops import ANOTHER_LOOP
+from millpond.core.pieces import NOT_READY, PIECE, Pieces
 from millpond.core.replies import refine
 from millpond.core.slots import Shared, Slot
 from millpond.errors import BackendError, ConfigError, ReplyError
@@ -40,15 +42,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Exchange", "ProtocolError", "pack"]
 
-_NOT_READY = object()
-# Bytes that the parser is given at a time. For every kilobyte that it consumes it moves the rest to
-# the front: were the replies to ten thousand callers given to it at once, two megabytes, each byte
-# would be moved a thousand times on average, which costs more than everything else together.
-_PIECE = 16_384
 _PUSHES = 256  # pushes to take at a time
-_GET = b"*2\r\n$3\r\nGET\r\n"
 # Of a GET all but the key is known beforehand, but for the key's length: half the cost of framing.
-_GETS = tuple(b"%b$%d\r\n" % (_GET, length) for length in range(LONGEST + 1))
+_GETS = tuple(f"*2\r\n$3\r\nGET\r\n${length}\r\n" for length in range(LONGEST + 1))
 _SPECIAL = frozenset((PushNotification, ReplyError))
 _pack_command = cast("Callable[[tuple[Any, ...]], bytes]", hiredis.pack_command)  # untyped
 
@@ -76,29 +72,36 @@ def _unsendable(args: tuple[Any, ...], error: Exception) -> ConfigError:
     )
 
 
+class _Get(Protocol):
+    def __call__(self, key: str, /) -> asyncio.Future[Any]: ...
+
+
 class Exchange:
-    """One connection's queue of commands and replies."""
+    """One connection's queue of commands and replies.
+
+    Attributes:
+        get: Queues the GET of a key: what a cache's hit is made of.
+        issue: Queues one command, given as its arguments.
+    """
 
     __slots__ = (
-        "_arrived",
         "_batch",
         "_dead",
-        "_fed",
         "_future",
-        "_gets_reply",
         "_home",
         "_inflight",
         "_line",
         "_on_push",
         "_parts",
-        "_piece",
+        "_pieces",
         "_places",
-        "_reader",
+        "_queue",
         "_room",
         "_stamps",
         "_wake",
         "batches",
         "distress",
+        "get",
         "issue",
         "moved",
         "received",
@@ -112,7 +115,7 @@ class Exchange:
         wake: Callable[[], object],
         on_push: Callable[[list[Any]], None],
         limit: int,
-        piece: int = _PIECE,
+        piece: int = PIECE,
     ) -> None:
         """Start empty.
 
@@ -127,15 +130,11 @@ class Exchange:
         self._future = future
         self._wake = wake
         self._on_push = on_push
-        self._reader = Reader(replyError=ReplyError, notEnoughData=_NOT_READY)
-        self._gets_reply = cast("Callable[[], Any]", self._reader.gets)
-        self._arrived: deque[bytes] = deque()  # what the parser has not been given yet
-        self._fed = 0  # bytes that it was given of the first of these
-        self._piece = piece
+        self._pieces = Pieces(piece)
         self._dead: Callable[[], BackendError] | None = None
         self._parts: list[bytes] = []
         self._batch: list[Slot] = []
-        self._places: dict[bytes, int] = {}  # of the GETs in the batch that may be joined
+        self._places: dict[str, int] = {}  # of the GETs in the batch that may be joined
         self._inflight: deque[Slot] = deque()
         self._line: deque[tuple[tuple[bytes, ...], tuple[Slot, ...]]] = deque()
         self._stamps: deque[tuple[int, float]] = deque()
@@ -147,6 +146,8 @@ class Exchange:
         self.distress: BackendError | None = None
         # Where calls go that were made, once this has failed, through an `issue` kept from before.
         self.moved: Callable[..., asyncio.Future[Any]] | None = None
+        self._queue = self._make_queue()
+        self.get: _Get = self._make_get()
         self.issue = self._make_issue()
 
     # -- commands ---------------------------------------------------------------------------
@@ -192,45 +193,75 @@ class Exchange:
         self._parts.extend(packed)
         batch.extend(slots)
 
-    def _make_issue(self) -> Callable[..., asyncio.Future[Any]]:
-        """Make `call` as a closure: this is the hottest path, and cells are cheaper than slots."""
-        batch, parts, line = self._batch, self._parts, self._line
-        future, wake = self._future, self._wake
-        home, heads, crlf = self._home, _GETS, b"\r\n"
+    # The hottest paths are closures: cells are cheaper than slots. asyncio.get_running_loop costs
+    # ten times as much as what they ask instead (a system call in Python 3.11), so the loop is
+    # checked by `wake`, once a batch, and by each call only that no thread races us.
+
+    def _make_get(self) -> Callable[[str], asyncio.Future[Any]]:
+        batch, parts, places = self._batch, self._parts, self._places
+        future, wake, join, queue = self._future, self._wake, self._join, self._queue
+        home, heads = self._home, _GETS
         add, add_part = batch.append, parts.append
-        places, join = self._places, self._join
+
+        def get(key: str) -> asyncio.Future[Any]:
+            if get_ident() != home:
+                raise ConfigError(ANOTHER_LOOP)
+            place = len(batch)
+            if place >= self._room:
+                return queue(("GET", key))
+            try:
+                framed = f"{heads[len(key)]}{key}\r\n" if key.isascii() else None
+            except IndexError:  # longer than any key of ours
+                framed = None
+            packed = framed.encode() if framed else pack(("GET", key))
+            if not place:
+                wake()
+            answer = future()
+            earlier = places.setdefault(key, place)
+            if earlier == place:
+                add(answer)
+                add_part(packed)
+            else:
+                join(earlier, answer)
+            return answer
+
+        return get
+
+    def _make_issue(self) -> Callable[..., asyncio.Future[Any]]:
+        get, queue, home = self.get, self._queue, self._home
 
         def issue(*args: Arg) -> asyncio.Future[Any]:
-            # asyncio.get_running_loop costs ten times as much (a system call in Python 3.11), so
-            # the loop is checked by `wake`, once a batch, and here only that no thread races us.
             if get_ident() != home:
                 raise ConfigError(ANOTHER_LOOP)
             if not args:
                 raise ConfigError("no command was given; write for example call('GET', key)")
-            is_get = args[0] == "GET"
+            if args[0] == "GET":
+                if len(args) == 2:
+                    key = args[1]
+                    if type(key) is str:
+                        return get(key)
+                    if type(key) is bytes and key.isascii():
+                        return get(key.decode())
+            elif rule_of(args[0]) != READS:
+                check(args)
+            return queue(args)
+
+        return issue
+
+    def _make_queue(self) -> Callable[[tuple[Arg, ...]], asyncio.Future[Any]]:
+        batch, line, places = self._batch, self._line, self._places
+        future, wake = self._future, self._wake
+        add, add_part = batch.append, self._parts.append
+
+        def queue(args: tuple[Arg, ...]) -> asyncio.Future[Any]:
             try:
-                if is_get and len(args) == 2 and type(name := args[1]) is str:
-                    key = name.encode()
-                    try:
-                        packed = heads[len(key)] + key + crlf
-                    except IndexError:  # longer than any key of ours
-                        packed = _pack_command(args)
-                else:
-                    if not is_get and rule_of(args[0]) != READS:
-                        check(args)
-                    packed = _pack_command(args)
+                packed = _pack_command(args)
             except (TypeError, UnicodeEncodeError) as error:
                 raise _unsendable(args, error) from error
             answer = future()
-            place = len(batch)
-            if place < self._room:
-                if not place:
+            if len(batch) < self._room:
+                if not batch:
                     wake()
-                if is_get:
-                    earlier = places.setdefault(packed, place)
-                    if earlier != place:
-                        join(earlier, answer)
-                        return answer
                 elif places:
                     places.clear()
                 add(answer)
@@ -243,7 +274,7 @@ class Exchange:
                 answer.set_exception(self._dead())
             return answer
 
-        return issue
+        return queue
 
     def _join(self, place: int, caller: asyncio.Future[Any]) -> None:
         """Have a GET answered by one that has not left, and has no other command behind it."""
@@ -302,14 +333,9 @@ class Exchange:
         Raises:
             ProtocolError: The bytes are no RESP, or answer something that was never asked.
         """
-        arrived, reader = self._arrived, self._reader
-        if arrived or len(data) > self._piece or reader.has_data():
-            if data:
-                arrived.append(data)
-        else:
-            reader.feed(data)
-        gets = self._gets_reply
-        inflight = self._inflight
+        pieces, inflight = self._pieces, self._inflight
+        pieces.add(data)
+        gets, not_ready = pieces.gets, NOT_READY
         before = len(inflight)
         more = bite
         pushes = 0
@@ -318,21 +344,20 @@ class Exchange:
                 told = pushes
                 for _ in repeat(None, more):
                     reply = gets()
-                    while reply is _NOT_READY:
-                        if not arrived:
+                    while reply is not_ready:
+                        if not pieces.give():
                             return False
-                        self._feed_piece()
                         reply = gets()
                     kind: object = type(reply)  # pyright: ignore[reportUnknownVariableType]
                     if kind is not bytes and kind in _SPECIAL:
                         pushes += self._special(reply)
                         continue
-                    slot = inflight.popleft()
-                    if not slot.done():
-                        slot.set_result(reply)
+                    try:  # to ask each first whether it is done would cost them all something
+                        inflight.popleft().set_result(reply)
+                    except InvalidStateError:
+                        continue  # its caller has gone
                 # Nobody asks again because of a push, so that they do not count.
                 more = min(pushes - told, _PUSHES - pushes)
-            return bool(arrived) or reader.has_data()
         except IndexError as error:
             raise ProtocolError("the server sent a reply to no command") from error
         finally:
@@ -341,16 +366,7 @@ class Exchange:
             self._room += count
             if self._line:
                 self._admit()
-
-    def _feed_piece(self) -> None:
-        """Give the parser some more of what has arrived."""
-        data, begin = self._arrived[0], self._fed
-        length = min(self._piece, len(data) - begin)
-        self._reader.feed(data, begin, length)
-        self._fed = begin + length
-        if self._fed == len(data):
-            self._fed = 0
-            self._arrived.popleft()
+        return pieces.left
 
     def _special(self, reply: PushNotification | ReplyError) -> bool:
         """Take what is no plain reply: an error, or a push, which it says it was."""

@@ -1,7 +1,7 @@
 r"""The bytes under a cache key: a fixed binary header, perhaps two sections, then the payload.
 
 Scripts read the header with `string.sub` and `string.byte` at fixed offsets; Python recognises a
-hit by one `startswith` (`hit_prefix`). Integers are unsigned and big-endian.
+hit by one comparison (`hit_prefix`). Integers are unsigned and big-endian.
 
 | from 0 | in Lua           | field                                                          |
 |--------|------------------|----------------------------------------------------------------|
@@ -55,6 +55,7 @@ __all__ = [
     "HAS_TAGS",
     "HEAD",
     "HEAD_SIZE",
+    "HIT_SIZE",
     "IS_NONE",
     "IS_SOFT",
     "IS_ZSTD",
@@ -79,6 +80,10 @@ __all__ = [
 
 LEASE_SIZE = 25
 """Bytes of a lease, and of the part that all kinds have."""
+
+HIT_SIZE = 17
+"""Bytes that all values which a cache can read begin with, where they have no flags: the era ends
+here."""
 
 HEAD_SIZE = 33
 """Bytes before the sections and the payload of a value or an error."""

@@ -55,6 +55,10 @@ class Lane(Protocol):
 
     batches: int
 
+    def get(self, key: str, /) -> asyncio.Future[Any]:
+        """Queue the GET of a key."""
+        ...
+
     def call(self, args: tuple[Arg, ...]) -> asyncio.Future[Any]:
         """Queue one command."""
         ...
@@ -73,6 +77,10 @@ class Refusing:
         """Fail with what `error` makes."""
         self._loop = loop
         self._error = error
+
+    def get(self, key: str) -> asyncio.Future[Any]:
+        """Fail."""
+        return self.call(("GET", key))
 
     def call(self, args: tuple[Arg, ...]) -> asyncio.Future[Any]:
         """Fail."""

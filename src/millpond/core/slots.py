@@ -30,7 +30,7 @@ class Slot(Protocol):
         ...
 
     def set_result(self, result: Any, /) -> None:
-        """Take the reply."""
+        """Take the reply; once done, drop it, or raise `asyncio.InvalidStateError`."""
         ...
 
     def set_exception(self, exception: BaseException, /) -> None:
@@ -103,6 +103,8 @@ class Collector:
 
     def set_result(self, result: Any, /) -> None:
         """Add a reply."""
+        if self.done():
+            return
         self._replies.append(result)
         self._left -= 1
         if not self._left:
@@ -129,6 +131,8 @@ class Told:
 
     def set_result(self, result: Any, /) -> None:
         """Tell, and resolve."""
+        if self._future.done():
+            return
         self._tell(result)
         self._future.set_result(result)
 
