@@ -236,6 +236,15 @@ def test_every_subject_states_its_settings_and_every_rival_its_pip_command(name:
         assert one.requires
 
 
+def test_copies_of_cashews_hear_of_writes() -> None:
+    """In redis-py 8's RESP3 no invalidation reaches them; that staleness would be our mistake."""
+    from benchmarks.subjects.cashews_ import CashewsClientSideShop
+
+    assert CashewsClientSideShop.setup["protocol"] == 2
+    for name in ("cashews", "cashews-client-side"):
+        assert "client_side=True (10,000 entries), protocol=2" in subjects()[name].settings
+
+
 @pytest.mark.parametrize("group", sorted({one.group for one in subjects().values()}))
 def test_every_group_of_subjects_has_requirements_without_millpond(group: str) -> None:
     wanted = environments.requirements(group)
