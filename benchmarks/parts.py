@@ -19,6 +19,7 @@ import uvloop
 
 from benchmarks import held
 from benchmarks.environment import describe
+from benchmarks.keys import KEY_PREFIX
 from benchmarks.readme import replace_table
 from benchmarks.server import opened_server
 from benchmarks.source import Product
@@ -110,7 +111,7 @@ async def _measure(url: str) -> list[tuple[str, str, float]]:
     exchange, reply = _exchange(loop)
     add("`client.call`", "checking, framing and queueing a GET", _queued(exchange))
     add("`client.call`", "finding whose the reply is", _matched(exchange, reply))
-    async with Client.from_url(url, prefix="parts", hooks=[]) as client:
+    async with Client.from_url(url, prefix=KEY_PREFIX, hooks=[]) as client:
         cache = Cache(client, "c", type=Product, ttl=60)
         near = Cache(
             client, "n", type=Product, ttl=60, policy=CachePolicy(near=NearCache(heartbeat=60))
@@ -121,8 +122,7 @@ async def _measure(url: str) -> list[tuple[str, str, float]]:
         limiter = Limiter(client, "l", SlidingWindow(1, per=60))
         await limiter.hit("a")
         await limiter.hit("a")
-        numbers = range(1000)
-        await cache.set_many(dict.fromkeys(numbers, _PRODUCT))
+        await cache.set_many(dict.fromkeys(range(1000), _PRODUCT))
         wide = Limiter(client, "w", SlidingWindow(1_000, per=60))
 
         async def load() -> Product:
@@ -133,7 +133,7 @@ async def _measure(url: str) -> list[tuple[str, str, float]]:
         add(
             whole,
             "`client.call('GET')`, server included",
-            await _crowd(lambda n: client.call("GET", f"parts:c:{n % 1000}")),
+            await _crowd(lambda n: client.call("GET", f"{KEY_PREFIX}:c:{n % 1000}")),
         )
         add(whole, "`get_or_set`, a hit", await _crowd(lambda n: cache.get_or_set(n % 1000, load)))
         add(whole, "`hit` of an exact window", await _crowd(lambda n: wide.hit(str(n % 1000))))
@@ -144,13 +144,9 @@ async def _measure(url: str) -> list[tuple[str, str, float]]:
                 pass
 
         add(whole, "`hold`, a lock taken and released", await _crowd(hold))
-        fences = [f"{locks.key(place)}:fence" for place in range(_TASKS)]
-        await client.call("DEL", *fences)
         one = "whole, one task"
         add(one, "`get`, a near hit of a frozen value", await _alone(lambda: near.get(1)))
         add(one, "`hit`, denied from memory", await _alone(lambda: limiter.hit("a")))
-        await cache.delete(*numbers)
-        await near.delete(1)
     return found
 
 

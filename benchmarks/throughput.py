@@ -231,8 +231,14 @@ def failed(session: Session, scenario: str, subject: str, setting: Setting) -> R
         processes=setting.processes,
         rounds=0,
         setting=setting.name,
-        failure=reason.splitlines()[-1],
+        failure=_in_a_line(reason),
     )
+
+
+def _in_a_line(reason: str) -> str:
+    """Keep how a worker ended and what it said last; what is between is its stack."""
+    lines = reason.splitlines()
+    return " ".join(dict.fromkeys((lines[0], lines[-1])))
 
 
 async def _turn(

@@ -14,6 +14,7 @@ from typing import Any, cast
 import pytest
 import redis
 
+from benchmarks import parts
 from benchmarks.ledger import Asked, Ledger
 from benchmarks.results import Run
 from benchmarks.scenarios import NAMES
@@ -205,6 +206,13 @@ def test_private_server_goes_with_an_interrupted_run(tmp_path: Path) -> None:
     assert any("server" in name for name in children.values())
     left = [f"{pid} {name}" for pid, name in children.items() if _command_line(pid) == name]
     assert left == []
+
+
+def test_parts_leave_no_key_behind(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "_LOOPS", 200)
+    monkeypatch.setattr(parts, "_REPEATS", 1)
+    assert parts.measure(url).parts
+    assert redis.Redis.from_url(url).keys("*") == []  # pyright: ignore[reportUnknownMemberType]
 
 
 def test_samples_that_are_there_are_not_taken_again(tmp_path: Path) -> None:
