@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from benchmarks import budget, charts, environments, losses, page, readme, words
+from benchmarks import budget, charts, environments, losses, page, pictures, readme, report, words
 from benchmarks.results import Measured, Result, Run
 from benchmarks.scenarios import NAMES, scenario
 from benchmarks.subjects import Subject, subjects
@@ -61,6 +61,60 @@ def test_budget_against_several_rivals_is_that_against_the_best() -> None:
     assert verdicts["hit: 30 x each cache library"] == "missed by 50%"
 
 
+def test_missed_budget_says_what_it_asks_of_the_floor() -> None:
+    hit = _run(
+        "hit",
+        _result("floor", ratios={"recipe": 15.0, "aiocache": 20.0, "cashews": 40.0}),
+        _result("millpond", ratios={"recipe": 13.0, "aiocache": 18.0, "cashews": 36.0}),
+    )
+    web = _run(
+        "web_limit",
+        _result("bare-dependency", tasks=64, ratios={"bare": 0.75}),
+        _result("millpond", tasks=64, ratios={"bare": 0.60}),
+    )
+    verdicts = _verdicts(hit, web)
+    assert verdicts["hit: 12 x the recipe on redis-py"] == "met, 8% above"
+    assert verdicts["hit: 30 x each cache library"] == (
+        "missed by 40%: 30 x cashews is 0.75 x `floor`, 30 x aiocache is 1.50 x `floor`"
+    )
+    assert verdicts["web_limit: 80 % of the bare handler"] == (
+        "missed by 25%: 0.8 x bare is 1.07 x `bare-dependency`"
+    )
+
+
+def test_budget_missed_without_a_floor_in_the_run_says_no_more() -> None:
+    verdicts = _verdicts(_run("hit", _result("millpond", ratios={"recipe": 6.0})))
+    assert verdicts["hit: 12 x the recipe on redis-py"] == "missed by 50%"
+
+
+def test_quick_run_measures_every_line_of_the_budgets() -> None:
+    runs = [
+        _run(
+            name,
+            *(
+                _result(
+                    subject,
+                    ratios=dict.fromkeys(scenario(name).QUICK, 1.0),
+                    least_share=0.5,
+                    after_fill_p99_ms=1.0,
+                    moment="cold" if name == "herd" else None,
+                )
+                for subject in scenario(name).QUICK
+            ),
+        )
+        for name in NAMES
+        if scenario(name).QUICK
+    ]
+    lines = budget.judge(runs)
+    assert [line.goal for line in lines if line.share is None] == []
+    (each,) = [line for line in lines if line.goal == "30 x each cache library"]
+    assert each.measured == "cashews 1.0 x, aiocache 1.0 x, fastapi-cache2 1.0 x"
+    for run in runs:
+        against = report.AGAINST.get(run.scenario)
+        if f"x {against}" in [title for title, _ in report.columns(run)]:
+            assert against in scenario(run.scenario).QUICK
+
+
 def test_budget_at_a_hundred_tasks_is_not_judged_by_another_number_of_them() -> None:
     verdicts = _verdicts(
         _run(
@@ -93,10 +147,21 @@ def test_losses_name_the_best_rival_and_leave_out_noise_and_references() -> None
         _result("coredis", 130.0, p99_ms=3.0),
         _result("millpond", 100.0, p99_ms=2.0, cpu_us=10.0),
     )
-    assert losses.losses(run) == [
-        "100 tasks: rate, coredis 130/s, millpond 100/s",
-        "100 tasks: p99, redis-py 1 ms, millpond 2 ms",
+    found = losses.losses([run])
+    assert [(one.figure, one.situation, one.rival, one.theirs, one.own) for one in found] == [
+        ("rate", "100 tasks", "coredis", "130/s", "100/s"),
+        ("p99", "100 tasks", "redis-py", "1 ms", "2 ms"),
     ]
+
+
+def test_every_time_that_a_table_shows_can_be_lost() -> None:
+    times = ("p50_ms", "p99_ms", "p999_ms", "max_ms", "after_fill_p50_ms", "after_fill_p99_ms")
+    run = _run(
+        "race",
+        _result("recipe", **dict.fromkeys(times, 1.0)),
+        _result("millpond", **dict.fromkeys(times, 2.0)),
+    )
+    assert len(losses.losses([run])) == len(times)
 
 
 def test_front_page_takes_no_reference_for_a_rival() -> None:
@@ -116,7 +181,7 @@ def test_losses_compare_like_with_like() -> None:
         _result("throttled-gcra", 1.0, setting="1,000 hits", bytes_per_key=104),
         _result("millpond", 1.0, setting="1 hits", bytes_per_key=136),
     )
-    assert losses.losses(run) == []
+    assert losses.losses([run]) == []
 
 
 def test_page_says_on_what_with_which_settings_and_what_is_missing() -> None:
@@ -137,6 +202,50 @@ def test_page_says_on_what_with_which_settings_and_what_is_missing() -> None:
     assert "- coredis failed (100 tasks): it broke" in text
     assert "Scenarios that are not in these results: `tasks`, `large`," in text
     assert "In no figure that was measured, by more than 5 %." in text
+
+
+def test_page_says_in_how_many_rounds_and_whether_the_tree_had_changes() -> None:
+    environment = _ENVIRONMENT | {"commit": "abcdef0123456789-dirty"}
+    results = [_result("redis-py", rounds=2), _result("millpond", rounds=7)]
+    text = page.render([Run(scenario="get", environment=environment, results=results)])
+    assert "commit abcdef012345 with changes." in text
+    assert "GET of 200 bytes, 100 concurrent tasks; 2 to 7 rounds." in text
+    assert "; 1 round." in page.render([_run("get", _result("millpond"))])
+
+
+def test_page_names_the_rivals_that_a_scenario_lacks() -> None:
+    failed = _result("aiocache", failure="it broke")
+    text = page.render([_run("race", _result("recipe"), failed, _result("millpond"))])
+    absent = "unprotected, cashews, cashews-client-side, aiocache, fastapi-cache2"
+    assert f"- `race` without {absent}." in text
+
+
+def test_page_has_verdicts_before_tables_and_each_setting_once() -> None:
+    one = {"redis-py": Measured(settings="the default pool", versions={"redis": "8.1"})}
+    other = {"redis-py": Measured(settings="the default pool", versions={"redis": "8.2"})}
+    same = [_run("get", subjects=one), _run("tasks", subjects=one)]
+    text = page.render(same)
+    heads = [line[3:] for line in text.splitlines() if line.startswith("## ")]
+    assert heads == [
+        "On what",
+        "Budgets",
+        "Where millpond loses",
+        "What was not measured",
+        "`get`",
+        "`tasks`",
+        "How each was set up",
+    ]
+    assert text.count("the default pool") == 1
+    text = page.render([*same, _run("large", subjects=other)])
+    assert "- **redis-py** in `get`, `tasks` (redis 8.1): the default pool." in text
+    assert "- **redis-py** in `large` (redis 8.2): the default pool." in text
+
+
+def test_time_too_short_for_two_digits_is_not_written_as_none() -> None:
+    run = _run("near", _result("millpond", p50_ms=0.0006, p99_ms=0.0, p999_ms=0.0123, loads=0))
+    (row,) = report.rows(run)
+    assert row[4:7] == ["0.0006", "<0.001", "0.01"]
+    assert "|--:|--:|--:|--:|--:|--:|--:|" in page.render([run])
 
 
 def test_of_two_files_with_one_scenario_the_later_is_shown(tmp_path: Path) -> None:
@@ -203,14 +312,14 @@ def test_latencies_are_drawn_at_the_busiest_rate_that_nobody_fell_behind() -> No
         return _result("millpond", setting=rate, p50_ms=0.1, p99_ms=p99, p999_ms=900, errors=late)
 
     run = _run("arrivals", at("1/s", 1.0), at("2/s", 2.0), at("3/s", 2.0, 0.1), at("4/s", 3000.0))
-    assert "A cached read, 2/s arriving" in _texts(page.charts_of([run])["arrivals"])
+    assert "A cached read, 2/s arriving" in _texts(pictures.charts_of([run])["arrivals"])
     run = _run("arrivals", at("7/s", 3000.0))
-    assert "A cached read, 7/s arriving" in _texts(page.charts_of([run])["arrivals"])
+    assert "A cached read, 7/s arriving" in _texts(pictures.charts_of([run])["arrivals"])
 
 
 def test_nothing_measured_is_no_chart() -> None:
     failed = _result("millpond", failure="it broke")
-    assert page.charts_of([_run("tasks", failed), _run("herd"), _run("limit_memory")]) == {}
+    assert pictures.charts_of([_run("tasks", failed), _run("herd"), _run("limit_memory")]) == {}
 
 
 # -- subjects and environments ---------------------------------------------------------------------
