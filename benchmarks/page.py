@@ -12,11 +12,11 @@ from benchmarks.pictures import charts_of
 from benchmarks.scenarios import NAMES, scenario
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from benchmarks.results import Run
 
-__all__ = ["PAGE", "read", "render", "write"]
+__all__ = ["PAGE", "ordered", "read", "render", "write"]
 
 PAGE = Path(__file__).parent.parent / "docs" / "reference" / "benchmarks.md"
 
@@ -56,7 +56,16 @@ def read(files: Sequence[Path]) -> list[Run]:
     for file in files:
         for run in Ledger.load(file).runs:
             found[run.scenario] = run
-    return [found[name] for name in NAMES if name in found]
+    return ordered(found.values())
+
+
+def ordered(runs: Iterable[Run]) -> list[Run]:
+    """Sort runs as pages show them; what is no scenario any more goes."""
+    return sorted((run for run in runs if run.scenario in NAMES), key=_place)
+
+
+def _place(run: Run) -> int:
+    return NAMES.index(run.scenario)
 
 
 def write(files: Sequence[Path], page: Path = PAGE) -> str:
@@ -75,17 +84,22 @@ def write(files: Sequence[Path], page: Path = PAGE) -> str:
     drawn = charts_of(runs)
     for name, chart in drawn.items():
         (folder / f"{name}.svg").write_text(chart, "utf-8")
-    page.write_text(render(runs), "utf-8")
+    page.write_text(render(runs, folder.name), "utf-8")
     return "\n".join(str(one) for one in (page, *(folder / f"{name}.svg" for name in drawn)))
 
 
-def render(runs: Sequence[Run]) -> str:
-    """Write the page."""
+def render(runs: Sequence[Run], folder: str = PAGE.stem) -> str:
+    """Write the page.
+
+    Args:
+        runs: What it is about.
+        folder: Where its charts are, beside it.
+    """
     drawn = charts_of(runs)
     parts = [_HEAD, *_conditions(runs), *_budgets(runs)]
     parts += ["## Where millpond loses", *_lost(runs), "## What was not measured", _missing(runs)]
     for run in runs:
-        parts += _section(run, drawn)
+        parts += _section(run, folder if run.scenario in drawn else None)
     parts += _settings(runs)
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
@@ -130,11 +144,11 @@ def _budgets(runs: Sequence[Run]) -> list[str]:
     ]
 
 
-def _section(run: Run, drawn: Mapping[str, str]) -> list[str]:
+def _section(run: Run, folder: str | None) -> list[str]:
     summary = scenario(run.scenario).SUMMARY
     parts = [f"## `{run.scenario}`", f"{summary[:1].upper()}{summary[1:]}{_rounds(run)}."]
-    if run.scenario in drawn:
-        parts.append(f"![{run.scenario}](benchmarks/{run.scenario}.svg)")
+    if folder is not None:
+        parts.append(f"![{run.scenario}]({folder}/{run.scenario}.svg)")
     if run.results:
         headers = [name for name, _ in report.columns(run)]
         parts += [_markdown(headers, report.rows(run)), report.NOTES[run.scenario]]

@@ -16,13 +16,23 @@ import redis
 
 from benchmarks import parts
 from benchmarks.ledger import Asked, Ledger
-from benchmarks.results import Run
+from benchmarks.results import Run, save
 from benchmarks.scenarios import NAMES
 from benchmarks.subjects import subjects
 from benchmarks.throughput import Sample
 
 _ROOT = Path(__file__).resolve().parents[2]
 _COMMAND = (sys.executable, "-m", "benchmarks")
+_ENVIRONMENT: dict[str, Any] = {
+    "cpu": "abacus",
+    "cores": 2,
+    "memory_mib": 2048,
+    "python": "CPython 3.11",
+    "time": "2026-01-02T03:04:05+00:00",
+    "commit": "abcdef0123456789",
+    "packages": dict.fromkeys(("redis", "hiredis", "msgspec", "uvloop"), "1"),
+    "server": {"name": "valkey", "version": "9", "transport": "tcp"},
+}
 
 
 def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -80,6 +90,33 @@ def test_file_that_cannot_be_resumed_is_answered_with_one_line(
     assert done.returncode == 2
     assert done.stdout == ""
     assert str(file) in done.stderr.splitlines()[-1]
+
+
+def test_report_of_two_files_goes_where_it_is_told(tmp_path: Path) -> None:
+    figures = [Run(scenario=name, environment=_ENVIRONMENT, results=[]) for name in ("get", "hit")]
+    for run in figures:
+        save([run], tmp_path / f"{run.scenario}.json")
+    target = tmp_path / "mine" / "page.md"
+    files = [str(tmp_path / "get.json"), str(tmp_path / "hit.json")]
+    done = _run("report", *files, "--page", str(target))
+    assert (done.returncode, done.stdout) == (0, f"{target}\n"), done.stderr
+    heads = [line for line in target.read_text().splitlines() if line.startswith("## `")]
+    assert heads == ["## `get`", "## `hit`"]
+
+
+def test_publishing_a_quick_run_stops_with_one_line(tmp_path: Path) -> None:
+    run = Run(scenario="get", environment=_ENVIRONMENT, results=[], quick=True)
+    save([run], tmp_path / "quick.json")
+    done = _run("publish", str(tmp_path / "quick.json"))
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: get: of a quick run, which is for looking;")
+
+
+def test_help_names_every_command_in_words() -> None:
+    done = _run("--help")
+    assert "Measure millpond beside the libraries it competes with" in done.stdout
+    commands = {line.split()[0] for line in done.stdout.splitlines() if line.startswith("    ")}
+    assert {"list", "install", "run", "report", "publish", "readme", "parts", "demo"} <= commands
 
 
 def test_report_of_a_file_that_is_no_run_stops_with_one_line(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from benchmarks import budget, charts, environments, losses, page, pictures, readme, report, words
-from benchmarks.results import Measured, Result, Run
+from benchmarks.results import Measured, Result, Run, save
 from benchmarks.scenarios import NAMES, scenario
 from benchmarks.subjects import Subject, subjects
 
@@ -249,8 +249,6 @@ def test_time_too_short_for_two_digits_is_not_written_as_none() -> None:
 
 
 def test_of_two_files_with_one_scenario_the_later_is_shown(tmp_path: Path) -> None:
-    from benchmarks.results import save
-
     save([_run("get", _result("millpond", 1.0)), _run("hit")], tmp_path / "a.json")
     save([_run("get", _result("millpond", 2.0))], tmp_path / "b.json")
     runs = page.read([tmp_path / "a.json", tmp_path / "b.json"])
@@ -258,12 +256,32 @@ def test_of_two_files_with_one_scenario_the_later_is_shown(tmp_path: Path) -> No
     assert runs[0].results[0].per_second == 2.0
 
 
-def test_page_and_charts_are_written_and_old_charts_removed(tmp_path: Path) -> None:
-    from benchmarks.results import save
+def test_published_scenarios_replace_those_that_were_kept(tmp_path: Path) -> None:
+    kept, later = tmp_path / "kept.json", tmp_path / "later.json"
+    save([_run("get", _result("millpond", 1.0)), _run("hit", _result("millpond", 2.0))], kept)
+    save([_run("near", _result("millpond", 3.0)), _run("get", _result("millpond", 4.0))], later)
+    readme.keep([later], kept)
+    runs = page.read([kept])
+    assert [(run.scenario, run.results[0].per_second) for run in runs] == [
+        ("get", 4.0),
+        ("hit", 2.0),
+        ("near", 3.0),
+    ]
 
-    target = tmp_path / "docs" / "benchmarks.md"
-    (tmp_path / "docs" / "benchmarks").mkdir(parents=True)
-    old = tmp_path / "docs" / "benchmarks" / "old.svg"
+
+def test_quick_run_is_not_published(tmp_path: Path) -> None:
+    kept, quick = tmp_path / "kept.json", tmp_path / "quick.json"
+    save([_run("get", _result("millpond", 1.0))], kept)
+    save([_run("get", _result("millpond", 9.0), quick=True)], quick)
+    with pytest.raises(readme.NotPublishable, match="get: of a quick run"):
+        readme.keep([quick], kept)
+    assert page.read([kept])[0].results[0].per_second == 1.0
+
+
+def test_page_and_charts_are_written_and_old_charts_removed(tmp_path: Path) -> None:
+    target = tmp_path / "docs" / "figures.md"
+    (tmp_path / "docs" / "figures").mkdir(parents=True)
+    old = tmp_path / "docs" / "figures" / "old.svg"
     old.write_text("<svg/>")
     runs = [
         _run("tasks", _result("millpond", 10.0, tasks=1), _result("millpond", 90.0, tasks=10)),
@@ -275,10 +293,10 @@ def test_page_and_charts_are_written_and_old_charts_removed(tmp_path: Path) -> N
     save(runs, tmp_path / "run.json")
     page.write([tmp_path / "run.json"], target)
     assert not old.exists()
-    written = {one.stem for one in (tmp_path / "docs" / "benchmarks").iterdir()}
+    written = {one.stem for one in (tmp_path / "docs" / "figures").iterdir()}
     assert written == {"tasks", "arrivals", "herd", "race", "limit_memory"}
     for name in written:
-        assert f"![{name}](benchmarks/{name}.svg)" in target.read_text("utf-8")
+        assert f"![{name}](figures/{name}.svg)" in target.read_text("utf-8")
 
 
 def _texts(drawn: str) -> list[str | None]:
