@@ -162,7 +162,7 @@ SUBJECTS = (
         },
         module="cashews",
         requires="cashews[redis]",
-        versions=("cashews", "redis"),
+        versions=("cashews", "redis", "hiredis"),
         group="bench-rivals",
     ),
     Subject(
@@ -172,7 +172,7 @@ SUBJECTS = (
         roles={"shop": "CashewsLockedShop"},
         module="cashews",
         requires="cashews[redis]",
-        versions=("cashews", "redis"),
+        versions=("cashews", "redis", "hiredis"),
         group="bench-rivals",
     ),
     Subject(
@@ -182,7 +182,7 @@ SUBJECTS = (
         roles={"shop": "CashewsClientSideShop"},
         module="cashews",
         requires="cashews[redis]",
-        versions=("cashews", "redis"),
+        versions=("cashews", "redis", "hiredis"),
         group="bench-rivals",
     ),
 )

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import redis
@@ -20,6 +20,9 @@ from benchmarks.results import Run, save
 from benchmarks.scenarios import NAMES
 from benchmarks.subjects import subjects
 from benchmarks.throughput import Sample
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _ROOT = Path(__file__).resolve().parents[2]
 _COMMAND = (sys.executable, "-m", "benchmarks")
@@ -174,15 +177,20 @@ def test_run_reports_every_subject_in_a_table_and_as_json(tmp_path: Path) -> Non
         assert f"{one['per_second']:,.0f}" in done.stdout
 
 
+@pytest.mark.parametrize("whom", [os.kill, os.killpg], ids=["the run alone", "as a terminal does"])
 def test_interrupted_run_leaves_no_process_and_no_key_behind_and_goes_on(
-    url: str, tmp_path: Path
+    url: str, whom: Callable[[int, int], None], tmp_path: Path
 ) -> None:
-    """The run alone gets the signal, not its workers as in a terminal: the harder case."""
+    """Workers get the signal too, or they do not, and the run alone has to end them."""
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
     file = tmp_path / "run.json"
     command = (*_COMMAND, "run", "get", "--subjects", "floor", "--tasks", "1,2", "--rounds", "1")
     running = subprocess.Popen(
         [*command, "--seconds", "0.5", "--json", str(file), "--url", url],
         cwd=_ROOT,
+        env={**os.environ, "TMPDIR": str(scratch)},
+        start_new_session=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -195,7 +203,7 @@ def test_interrupted_run_leaves_no_process_and_no_key_behind_and_goes_on(
             assert time.monotonic() < deadline, "no worker was started"
             time.sleep(0.005)
         children = _children(running.pid)
-        running.send_signal(signal.SIGINT)
+        whom(running.pid, signal.SIGINT)
         _, complaint = running.communicate(timeout=20)
     finally:
         running.kill()
@@ -204,6 +212,7 @@ def test_interrupted_run_leaves_no_process_and_no_key_behind_and_goes_on(
     assert f"to go on: python -m benchmarks run --resume {file}" in complaint
     left = [f"{pid} {name}" for pid, name in children.items() if _command_line(pid) == name]
     assert left == []
+    assert list(scratch.iterdir()) == []
     keys = cast("list[bytes]", redis.Redis.from_url(url).keys("*millpond-bench*"))  # pyright: ignore[reportUnknownMemberType]
     assert keys == []
     kept = json.loads(file.read_bytes())

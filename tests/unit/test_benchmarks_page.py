@@ -358,6 +358,7 @@ def test_every_subject_states_its_settings_and_every_rival_its_pip_command(name:
     one = subjects()[name]
     assert one.settings
     assert one.versions
+    assert ("redis" in one.versions) <= ("hiredis" in one.versions)  # nobody parses in Python
     if one.group != "bench":
         assert one.module
         assert one.requires
