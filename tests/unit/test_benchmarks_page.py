@@ -82,6 +82,12 @@ def test_missed_budget_says_what_it_asks_of_the_floor() -> None:
     )
 
 
+def test_budget_that_is_a_share_is_measured_in_per_cent() -> None:
+    run = _run("web", _result("millpond", tasks=64, ratios={"bare": 0.904}))
+    line = next(one for one in budget.judge([run]) if one.scenario == "web")
+    assert (line.measured, line.verdict) == ("90 %", "met, 6% above")
+
+
 def test_budget_missed_without_a_floor_in_the_run_says_no_more() -> None:
     verdicts = _verdicts(_run("hit", _result("millpond", ratios={"recipe": 6.0})))
     assert verdicts["hit: 12 x the recipe on redis-py"] == "missed by 50%"
@@ -318,11 +324,24 @@ def test_lines_are_drawn_on_powers_of_ten_with_names_that_do_not_cover_each_othe
     assert levels[1] - levels[0] >= 17
 
 
+def test_names_at_the_foot_of_a_chart_stay_above_the_axis() -> None:
+    low = {name: [(1.0, 100.0), (1000.0, 100.0)] for name in ("a", "b", "c")}
+    drawn = charts.lines({**low, "d": [(1.0, 90_000.0)]}, title="", x="hits", y="bytes")
+    root = ET.fromstring(drawn)
+    texts = {
+        one.text: float(one.attrib["y"]) for one in root.iter("{http://www.w3.org/2000/svg}text")
+    }
+    names = sorted(texts[name] for name in low)
+    assert names[2] <= texts["10"] - 16
+    assert (names[1] - names[0], names[2] - names[1]) == (17.0, 17.0)
+
+
 def test_dots_show_zero_and_the_figures_themselves() -> None:
     drawn = charts.dots(
         {"1 %": {"recipe": 12.5, "millpond": 0.0}}, title="stale", unit="of 1,000 reads"
     )
     assert {"1 %", "recipe", "12.5", "millpond", "0"} <= set(_texts(drawn))
+    assert "of 1,000 reads; the scale is logarithmic, 0 at its left end" in _texts(drawn)
 
 
 def test_latencies_are_drawn_at_the_busiest_rate_that_nobody_fell_behind() -> None:
