@@ -9,9 +9,10 @@ the processor's caches to itself.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import hiredis
 import msgspec
@@ -130,13 +131,18 @@ async def _measure(url: str) -> list[tuple[str, str, float]]:
 
         whole = f"whole, {_TASKS} tasks"
         add("a hit", "naming its key", _timed(lambda: cache.key(123)))
+        before = await _scripts(client)
+        asked = await _crowd(lambda n: wide.hit(str(n % 1000)))
+        served = (await _scripts(client) - before) / (_REPEATS * _LOOPS)
+        add("a decision", "naming its key", _timed(lambda: wide.key("123")))
+        add("a decision", "the script, by the server's own count", served)
         add(
             whole,
             "`client.call('GET')`, server included",
             await _crowd(lambda n: client.call("GET", f"{KEY_PREFIX}:c:{n % 1000}")),
         )
         add(whole, "`get_or_set`, a hit", await _crowd(lambda n: cache.get_or_set(n % 1000, load)))
-        add(whole, "`hit` of an exact window", await _crowd(lambda n: wide.hit(str(n % 1000))))
+        add(whole, "`hit` of an exact window", asked)
         locks = Locks(client, "k")
 
         async def hold(number: int) -> None:
@@ -148,6 +154,13 @@ async def _measure(url: str) -> list[tuple[str, str, float]]:
         add(one, "`get`, a near hit of a frozen value", await _alone(lambda: near.get(1)))
         add(one, "`hit`, denied from memory", await _alone(lambda: limiter.hit("a")))
     return found
+
+
+async def _scripts(client: Client) -> int:
+    """Return the microseconds that the server has spent in scripts."""
+    told = cast("bytes", await client.call("INFO", "commandstats")).decode()
+    spent = re.findall(r"(?m)^cmdstat_eval(?:sha)?:calls=\d+,usec=(\d+)", told)
+    return sum(map(int, spent))
 
 
 def _timed(call: Callable[[], object]) -> float:

@@ -257,7 +257,9 @@ def test_private_server_goes_with_an_interrupted_run(tmp_path: Path) -> None:
 def test_parts_leave_no_key_behind(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts, "_LOOPS", 200)
     monkeypatch.setattr(parts, "_REPEATS", 1)
-    assert parts.measure(url).parts
+    costs = {(group, part): cost for group, part, cost in parts.measure(url).parts}
+    assert costs["a decision", "the script, by the server's own count"] > 0
+    assert {group for group, _ in costs} >= {"the floor", "`client.call`", "a hit", "a decision"}
     assert redis.Redis.from_url(url).keys("*") == []  # pyright: ignore[reportUnknownMemberType]
 
 
