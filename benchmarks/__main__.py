@@ -1,4 +1,4 @@
-"""The command line: `python -m benchmarks list | install | run | report | readme | demo`."""
+"""The command line, `python -m benchmarks`: one command each, `--help` names them."""
 
 from __future__ import annotations
 
@@ -43,6 +43,7 @@ class _Options(argparse.Namespace):
     rounds: int | None
     publish: bool
     files: list[Path]
+    page: Path
     out: Path
     quick: bool
 
@@ -67,7 +68,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             case "run":
                 return _run(options, parser)
             case "report":
-                print(page.write(options.files or [readme.FIGURES]))
+                print(page.write(options.files or [readme.FIGURES], options.page))
+                return 0
+            case "publish":
+                readme.keep(options.files)
+                readme.update()
+                print(page.write([readme.FIGURES]))
                 return 0
             case "parts":
                 found = parts.measure(options.url)
@@ -81,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return 0
             case _:
                 return asyncio.run(demo.main(options.out, quick=options.quick, url=options.url))
-    except (ServerUnreachable, WorkerFailed, LedgerUnreadable) as error:
+    except (ServerUnreachable, WorkerFailed, LedgerUnreadable, readme.NotPublishable) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -252,7 +258,10 @@ def _listing() -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="Measure millpond beside the libraries it competes with, on this machine.",
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     commands.add_parser("list", help="name the scenarios and the subjects")
     commands.add_parser("install", help="make the rivals' environments, under .nox/")
@@ -278,6 +287,13 @@ def _parser() -> argparse.ArgumentParser:
 
     written = commands.add_parser("report", help="write the documentation's page and charts")
     written.add_argument("files", nargs="*", type=Path, metavar="FILE", help="results of runs")
+    written.add_argument(
+        "--page", type=Path, default=page.PAGE, metavar="FILE", help="where to, other than docs"
+    )
+    kept = commands.add_parser(
+        "publish", help="keep the scenarios of runs as the project's own, and write pages from them"
+    )
+    kept.add_argument("files", nargs="+", type=Path, metavar="FILE", help="results of runs")
     commands.add_parser("readme", help="write README.md's tables from benchmarks/measured.json")
 
     pieces = commands.add_parser("parts", help="time the parts of a call, a hit and a decision")

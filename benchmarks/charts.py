@@ -21,6 +21,7 @@ _RIGHT = 190  # for the names at the lines' ends
 _TOP = 84
 _HEIGHT = 330
 _ROW = 24
+_NAME = 17  # from one line of text to the next
 _OURS = "millpond"
 _COLOURS = ("#d1495b", "#66737f", "#c98a2b", "#7a5195", "#2f8f5b", "#a05a2c", "#4b5fc0", "#999933")
 _OUR_COLOUR = "#2b7a9b"
@@ -81,13 +82,13 @@ def lines(
             for one, value in ordered
         ]
         ends[subject] = bottom - _HEIGHT * upward.at(ordered[-1][1])
-    for subject, level in _apart(ends).items():
+    for subject, level in _apart(ends, bottom).items():
         drawn.append(_named(subject, series, _LEFT + width + 12, level + 4, "start"))
     drawn.append(
         f'<text x="{_LEFT + width / 2:.0f}" y="{bottom + 44}" class="note" text-anchor="middle">'
         f"{escape(x)}</text>"
     )
-    return _document(title, y, bottom + 60, drawn)
+    return _document(title, f"{y}; both axes are logarithmic", bottom + 60, drawn)
 
 
 def dots(groups: Mapping[str, Mapping[str, float]], *, title: str, unit: str) -> str:
@@ -122,7 +123,8 @@ def dots(groups: Mapping[str, Mapping[str, float]], *, title: str, unit: str) ->
     for mark in scale.marks:
         place = left + width * scale.at(mark)
         drawn.append(_tick(place, level + 4, mark, "middle"))
-    return _document(title, unit, level + 24, drawn)
+    zero = ", 0 at its left end" if any(0 in group.values() for group in groups.values()) else ""
+    return _document(title, f"{unit}; the scale is logarithmic{zero}", level + 24, drawn)
 
 
 class _Scale:
@@ -138,13 +140,17 @@ class _Scale:
         return (math.log10(value) - self._low) / (self._high - self._low)
 
 
-def _apart(levels: Mapping[str, float]) -> dict[str, float]:
-    """Move names that would cover each other."""
+def _apart(levels: Mapping[str, float], bottom: float) -> dict[str, float]:
+    """Move names that would cover each other, or the figures below the axis."""
     moved: dict[str, float] = {}
     last = -math.inf
     for subject, level in sorted(levels.items(), key=lambda one: one[1]):
-        last = max(level, last + 17)
+        last = max(level, last + _NAME)
         moved[subject] = last
+    highest = bottom
+    for subject in reversed(moved):
+        moved[subject] = min(moved[subject], highest)
+        highest = moved[subject] - _NAME
     return moved
 
 

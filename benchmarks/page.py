@@ -5,18 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import budget, charts, report
+from benchmarks import budget, report
 from benchmarks.ledger import Ledger
 from benchmarks.losses import losses
+from benchmarks.pictures import charts_of
 from benchmarks.scenarios import NAMES, scenario
-from benchmarks.words import of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from benchmarks.results import Result, Run
+    from benchmarks.results import Run
 
-__all__ = ["PAGE", "charts_of", "read", "render", "write"]
+__all__ = ["PAGE", "ordered", "read", "render", "write"]
 
 PAGE = Path(__file__).parent.parent / "docs" / "reference" / "benchmarks.md"
 
@@ -26,8 +26,16 @@ _HEAD = """# Benchmarks
 
 Every figure here was measured by `python -m benchmarks run`, which `nox -s bench` does on your
 machine as well. **Only ratios within one scenario mean something**: its subjects took turns in one
-run, each in a fresh process, on one server. How it is done, and what a closed loop's latencies are
-worth, is said in `benchmarks/README.md`; what each subject was set to stands below its table.
+run, each in a fresh process, on one server, and the rates are medians over the rounds. How it is
+done, and what a closed loop's latencies are worth, is said in `benchmarks/README.md`; with which
+settings and versions, at [the end of the page](#how-each-was-set-up).
+"""
+_GOALS = """
+What millpond has set itself, at 100 concurrent tasks where nothing else is said. Where a line is
+missed it says what the goal would take, as a multiple of the least that can be done, measured in
+the same run: `floor` asks and decodes on one bare connection and checks nothing, `bare-dependency`
+makes FastAPI ask Redis for one key and limits nothing. Above 1 x the goal asks for more than that
+least reaches. How millpond itself stands to it is in the scenario's table.
 """
 _BEYOND = (
     "TLS, and a network between client and server: both were on one machine, over loopback.",
@@ -48,7 +56,16 @@ def read(files: Sequence[Path]) -> list[Run]:
     for file in files:
         for run in Ledger.load(file).runs:
             found[run.scenario] = run
-    return [found[name] for name in NAMES if name in found]
+    return ordered(found.values())
+
+
+def ordered(runs: Iterable[Run]) -> list[Run]:
+    """Sort runs as pages show them; what is no scenario any more goes."""
+    return sorted((run for run in runs if run.scenario in NAMES), key=_place)
+
+
+def _place(run: Run) -> int:
+    return NAMES.index(run.scenario)
 
 
 def write(files: Sequence[Path], page: Path = PAGE) -> str:
@@ -67,17 +84,23 @@ def write(files: Sequence[Path], page: Path = PAGE) -> str:
     drawn = charts_of(runs)
     for name, chart in drawn.items():
         (folder / f"{name}.svg").write_text(chart, "utf-8")
-    page.write_text(render(runs), "utf-8")
+    page.write_text(render(runs, folder.name), "utf-8")
     return "\n".join(str(one) for one in (page, *(folder / f"{name}.svg" for name in drawn)))
 
 
-def render(runs: Sequence[Run]) -> str:
-    """Write the page."""
+def render(runs: Sequence[Run], folder: str = PAGE.stem) -> str:
+    """Write the page.
+
+    Args:
+        runs: What it is about.
+        folder: Where its charts are, beside it.
+    """
     drawn = charts_of(runs)
     parts = [_HEAD, *_conditions(runs), *_budgets(runs)]
-    for run in runs:
-        parts += _section(run, drawn)
     parts += ["## Where millpond loses", *_lost(runs), "## What was not measured", _missing(runs)]
+    for run in runs:
+        parts += _section(run, folder if run.scenario in drawn else None)
+    parts += _settings(runs)
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
@@ -98,14 +121,14 @@ def _conditions(runs: Sequence[Run]) -> list[str]:
 def _machine(run: Run) -> str:
     where = run.environment
     server, packages = where["server"], where["packages"]
-    commit = (where.get("commit") or "no commit")[:12]
+    commit, _, changed = (where.get("commit") or "none").partition("-")
     quick = ", a quick run" if run.quick else ""
     return (
         f"{where['cpu']}, {where['cores']} cores, {where['memory_mib'] / 1024:.0f} GiB; "
         f"{where['python']}; {server['name']} {server['version']} over {server['transport']}; "
         f"redis-py {packages['redis']}, hiredis {packages['hiredis']}, msgspec "
         f"{packages['msgspec']}, uvloop {packages['uvloop']}; {where['time'][:10]}, commit "
-        f"{commit}{quick}."
+        f"{commit[:12]}{' with changes' if changed else ''}{quick}."
     )
 
 
@@ -116,16 +139,16 @@ def _budgets(runs: Sequence[Run]) -> list[str]:
     ]
     return [
         "## Budgets",
-        "What millpond has set itself, at 100 concurrent tasks where nothing else is said.",
+        _GOALS,
         _markdown(("scenario", "goal", "measured", ""), rows),
     ]
 
 
-def _section(run: Run, drawn: Mapping[str, str]) -> list[str]:
+def _section(run: Run, folder: str | None) -> list[str]:
     summary = scenario(run.scenario).SUMMARY
-    parts = [f"## `{run.scenario}`", f"{summary[:1].upper()}{summary[1:]}."]
-    if run.scenario in drawn:
-        parts.append(f"![{run.scenario}](benchmarks/{run.scenario}.svg)")
+    parts = [f"## `{run.scenario}`", f"{summary[:1].upper()}{summary[1:]}{_rounds(run)}."]
+    if folder is not None:
+        parts.append(f"![{run.scenario}]({folder}/{run.scenario}.svg)")
     if run.results:
         headers = [name for name, _ in report.columns(run)]
         parts += [_markdown(headers, report.rows(run)), report.NOTES[run.scenario]]
@@ -135,13 +158,38 @@ def _section(run: Run, drawn: Mapping[str, str]) -> list[str]:
         for one in run.results
         if one.failure is not None
     ]
-    notes += [
-        f"- **{subject}** {_versions(one.versions)}: {one.settings}."
-        for subject, one in run.subjects.items()
-    ]
     if notes:
         parts.append("\n".join(notes))
     return parts
+
+
+def _rounds(run: Run) -> str:
+    counts = {one.rounds for one in run.results if one.failure is None}
+    if not counts:
+        return ""
+    least, most = min(counts), max(counts)
+    return f"; {f'{least} to ' if least < most else ''}{most} round{'s' if most > 1 else ''}"
+
+
+def _settings(runs: Sequence[Run]) -> list[str]:
+    """Say once how a subject was set up, however many scenarios it was in."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for run in runs:
+        for subject, one in run.subjects.items():
+            said = f"{_versions(one.versions)}: {one.settings}."
+            found.setdefault(subject, {}).setdefault(said, []).append(f"`{run.scenario}`")
+    lines: list[str] = []
+    for subject, ways in found.items():
+        for said, names in ways.items():
+            where = f" in {', '.join(names)}" if len(ways) > 1 else ""
+            lines.append(f"- **{subject}**{where} {said}")
+    if not lines:
+        return []
+    return [
+        "## How each was set up",
+        "All run on uvloop; whatever speaks through redis-py has hiredis beside it.",
+        "\n".join(lines),
+    ]
 
 
 def _versions(versions: Mapping[str, str]) -> str:
@@ -150,12 +198,18 @@ def _versions(versions: Mapping[str, str]) -> str:
 
 
 def _lost(runs: Sequence[Run]) -> list[str]:
-    found = [f"- `{run.scenario}`, {one}." for run in runs for one in losses(run)]
+    found = losses(runs)
     if not found:
         return ["In no figure that was measured, by more than 5 %."]
     return [
         "Every figure in which some rival was better by more than 5 %, with the best of them:",
-        "\n".join(found),
+        _markdown(
+            ("figure", "scenario", "where", "best rival", "", "millpond"),
+            [
+                (one.figure, f"`{one.scenario}`", one.situation, one.rival, one.theirs, one.own)
+                for one in found
+            ],
+        ),
     ]
 
 
@@ -165,13 +219,18 @@ def _missing(runs: Sequence[Run]) -> str:
     lines = [f"- {one}" for one in _BEYOND]
     if missing:
         lines.append(f"- Scenarios that are not in these results: {', '.join(missing)}.")
+    for run in runs:
+        measured = {one.subject for one in run.results if one.failure is None}
+        absent = [one for one in scenario(run.scenario).SUBJECTS if one not in measured]
+        if absent:
+            lines.append(f"- `{run.scenario}` without {', '.join(absent)}.")
     return "\n".join(lines)
 
 
 def _markdown(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Lay out a table; columns of numbers are aligned to the right."""
     right = [
-        bool(rows) and all(row[at][:1].isdigit() or row[at] in {"-", ""} for row in rows)
+        bool(rows) and all(report.is_figure(row[at]) or not row[at] for row in rows)
         for at in range(len(headers))
     ]
     lines = [
@@ -180,97 +239,3 @@ def _markdown(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     ]
     lines += [f"| {' | '.join(row)} |" for row in rows]
     return "\n".join(lines)
-
-
-# -- the charts ------------------------------------------------------------------------------------
-
-
-def charts_of(runs: Sequence[Run]) -> dict[str, str]:
-    """Draw what the runs have figures for, by scenario."""
-    drawn = {
-        "tasks": _throughput(of(runs, "tasks")),
-        "arrivals": _latency(of(runs, "arrivals")),
-        "herd": _herd(of(runs, "herd")),
-        "race": _stale(of(runs, "race")),
-        "limit_memory": _memory(of(runs, "limit_memory")),
-    }
-    return {name: chart for name, chart in drawn.items() if chart is not None}
-
-
-def _measured(run: Run | None) -> list[Result]:
-    return [] if run is None else [one for one in run.results if one.failure is None]
-
-
-def _throughput(run: Run | None) -> str | None:
-    series: dict[str, list[tuple[float, float]]] = {}
-    for one in _measured(run):
-        if one.per_second:
-            series.setdefault(one.subject, []).append((one.tasks, one.per_second))
-    if not series:
-        return None
-    return charts.lines(series, title="GET by concurrent tasks", x="tasks", y="GETs per second")
-
-
-def _kept_up(one: Result) -> bool:
-    """Tell whether a subject had answers, not a queue that grows."""
-    return not one.errors and (one.p99_ms or 0.0) < 100
-
-
-def _latency(run: Run | None) -> str | None:
-    """Draw the busiest rate that no subject fell behind."""
-    results = _measured(run)
-    settings = dict.fromkeys(one.setting for one in results)
-    kept = [
-        setting
-        for setting in settings
-        if all(_kept_up(one) for one in results if one.setting == setting)
-    ]
-    if not results:
-        return None
-    chosen = kept[-1] if kept else next(iter(settings))
-    groups: dict[str, dict[str, float]] = {"p50": {}, "p99": {}, "p99.9": {}}
-    for one in results:
-        if one.setting == chosen:
-            groups["p50"][one.subject] = one.p50_ms or 0.0
-            groups["p99"][one.subject] = one.p99_ms or 0.0
-            groups["p99.9"][one.subject] = one.p999_ms or 0.0
-    return charts.dots(
-        groups, title=f"A cached read, {chosen} arriving", unit="milliseconds from when it was due"
-    )
-
-
-def _herd(run: Run | None) -> str | None:
-    groups: dict[str, dict[str, float]] = {}
-    for one in _measured(run):
-        group = groups.setdefault("cold" if one.moment == "cold" else "at expiry", {})
-        group[one.subject] = one.after_fill_p99_ms or 0.0
-    if not groups:
-        return None
-    return charts.dots(
-        groups,
-        title="1,000 callers, one load of 200 ms: how long after it the last one waits",
-        unit="milliseconds after the first load's end, p99 over the herds",
-    )
-
-
-def _stale(run: Run | None) -> str | None:
-    groups: dict[str, dict[str, float]] = {}
-    for one in _measured(run):
-        share = 1000 * (one.stale or 0) / max(one.reads or 0, 1)
-        groups.setdefault(one.setting or "stale", {})[one.subject] = share
-    if not groups:
-        return None
-    return charts.dots(
-        groups, title="Reads older than the last finished write", unit="of 1,000 reads"
-    )
-
-
-def _memory(run: Run | None) -> str | None:
-    series: dict[str, list[tuple[float, float]]] = {}
-    for one in _measured(run):
-        hits = float((one.setting or "1").split()[0].replace(",", ""))
-        if one.bytes_per_key:
-            series.setdefault(one.subject, []).append((hits, one.bytes_per_key))
-    if not series:
-        return None
-    return charts.lines(series, title="What one limited key costs the server", x="hits", y="bytes")

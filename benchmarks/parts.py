@@ -9,9 +9,10 @@ the processor's caches to itself.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import hiredis
 import msgspec
@@ -19,6 +20,7 @@ import uvloop
 
 from benchmarks import held
 from benchmarks.environment import describe
+from benchmarks.keys import KEY_PREFIX
 from benchmarks.readme import replace_table
 from benchmarks.server import opened_server
 from benchmarks.source import Product
@@ -110,7 +112,7 @@ async def _measure(url: str) -> list[tuple[str, str, float]]:
     exchange, reply = _exchange(loop)
     add("`client.call`", "checking, framing and queueing a GET", _queued(exchange))
     add("`client.call`", "finding whose the reply is", _matched(exchange, reply))
-    async with Client.from_url(url, prefix="parts", hooks=[]) as client:
+    async with Client.from_url(url, prefix=KEY_PREFIX, hooks=[]) as client:
         cache = Cache(client, "c", type=Product, ttl=60)
         near = Cache(
             client, "n", type=Product, ttl=60, policy=CachePolicy(near=NearCache(heartbeat=60))
@@ -121,8 +123,7 @@ async def _measure(url: str) -> list[tuple[str, str, float]]:
         limiter = Limiter(client, "l", SlidingWindow(1, per=60))
         await limiter.hit("a")
         await limiter.hit("a")
-        numbers = range(1000)
-        await cache.set_many(dict.fromkeys(numbers, _PRODUCT))
+        await cache.set_many(dict.fromkeys(range(1000), _PRODUCT))
         wide = Limiter(client, "w", SlidingWindow(1_000, per=60))
 
         async def load() -> Product:
@@ -130,13 +131,18 @@ async def _measure(url: str) -> list[tuple[str, str, float]]:
 
         whole = f"whole, {_TASKS} tasks"
         add("a hit", "naming its key", _timed(lambda: cache.key(123)))
+        before = await _scripts(client)
+        asked = await _crowd(lambda n: wide.hit(str(n % 1000)))
+        served = (await _scripts(client) - before) / (_REPEATS * _LOOPS)
+        add("a decision", "naming its key", _timed(lambda: wide.key("123")))
+        add("a decision", "the script, by the server's own count", served)
         add(
             whole,
             "`client.call('GET')`, server included",
-            await _crowd(lambda n: client.call("GET", f"parts:c:{n % 1000}")),
+            await _crowd(lambda n: client.call("GET", f"{KEY_PREFIX}:c:{n % 1000}")),
         )
         add(whole, "`get_or_set`, a hit", await _crowd(lambda n: cache.get_or_set(n % 1000, load)))
-        add(whole, "`hit` of an exact window", await _crowd(lambda n: wide.hit(str(n % 1000))))
+        add(whole, "`hit` of an exact window", asked)
         locks = Locks(client, "k")
 
         async def hold(number: int) -> None:
@@ -144,14 +150,17 @@ async def _measure(url: str) -> list[tuple[str, str, float]]:
                 pass
 
         add(whole, "`hold`, a lock taken and released", await _crowd(hold))
-        fences = [f"{locks.key(place)}:fence" for place in range(_TASKS)]
-        await client.call("DEL", *fences)
         one = "whole, one task"
         add(one, "`get`, a near hit of a frozen value", await _alone(lambda: near.get(1)))
         add(one, "`hit`, denied from memory", await _alone(lambda: limiter.hit("a")))
-        await cache.delete(*numbers)
-        await near.delete(1)
     return found
+
+
+async def _scripts(client: Client) -> int:
+    """Return the microseconds that the server has spent in scripts."""
+    told = cast("bytes", await client.call("INFO", "commandstats")).decode()
+    spent = re.findall(r"(?m)^cmdstat_eval(?:sha)?:calls=\d+,usec=(\d+)", told)
+    return sum(map(int, spent))
 
 
 def _timed(call: Callable[[], object]) -> float:

@@ -168,7 +168,9 @@ async def _dismiss(processes: Sequence[Process]) -> None:
         if process.stdin is not None:
             process.stdin.close()
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(asyncio.gather(*(p.wait() for p in processes)), _GRACE)
+        async with asyncio.timeout(_GRACE):
+            for process in processes:
+                await process.wait()
 
 
 async def _end(processes: Sequence[Process]) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks import page
+from benchmarks.results import save
 from benchmarks.words import OURS, REFERENCES, at_hundred, is_ours, name, of
 
 if TYPE_CHECKING:
@@ -13,7 +14,17 @@ if TYPE_CHECKING:
 
     from benchmarks.results import Result, Run
 
-__all__ = ["FIGURES", "PAGES", "ROOT", "render", "render_page", "replace_table", "update"]
+__all__ = [
+    "FIGURES",
+    "PAGES",
+    "ROOT",
+    "NotPublishable",
+    "keep",
+    "render",
+    "render_page",
+    "replace_table",
+    "update",
+]
 
 ROOT = Path(__file__).parent.parent
 FIGURES = Path(__file__).parent / "measured.json"
@@ -37,6 +48,32 @@ _WEB = {
     "web_limit": "behind a rate limit",
     "web_page": "whole response from the cache",
 }
+
+
+class NotPublishable(Exception):
+    """Results that no page of the documentation may show; the message is one line."""
+
+
+def keep(files: Sequence[Path], figures: Path = FIGURES) -> None:
+    """Put the scenarios of these files in the place of what was kept of them.
+
+    Args:
+        files: Results of runs; of a scenario that several have, the last.
+        figures: What is kept.
+
+    Raises:
+        NotPublishable: One of them was a quick run.
+        LedgerUnreadable: A file is not there, or not one of ours.
+    """
+    found = page.read(files)
+    quick = [run.scenario for run in found if run.quick]
+    if quick:
+        raise NotPublishable(
+            f"{', '.join(quick)}: of a quick run, which is for looking; run again without --quick"
+        )
+    there = {run.scenario for run in found}
+    known = [run for run in page.read([figures]) if run.scenario not in there]
+    save(page.ordered([*known, *found]), figures)
 
 
 def render(runs: Sequence[Run]) -> str:

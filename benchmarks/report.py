@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from benchmarks import environment
 from benchmarks.results import Result, Run
 
-__all__ = ["AGAINST", "NOTES", "Column", "columns", "rows", "table", "text"]
+__all__ = ["AGAINST", "NOTES", "Column", "columns", "is_figure", "rows", "table", "text"]
 
 Column = tuple[str, Callable[[Result], str]]
 
@@ -75,6 +75,13 @@ def _number(value: float | None, digits: int = 0) -> str:
     return "-" if value is None else f"{value:,.{digits}f}"
 
 
+def _milliseconds(value: float | None) -> str:
+    """Write as many digits as tell a near hit from nothing."""
+    if value is None or value >= 0.01:
+        return _number(value, 2)
+    return f"{value:.4f}" if value else "<0.001"
+
+
 def _share(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f} %"
 
@@ -100,13 +107,13 @@ _PROCESSES: Column = ("processes", lambda one: _number(one.processes))
 _SETTING: Column = ("setting", lambda one: one.setting or "-")
 _SUBJECT: Column = ("subject", lambda one: one.subject)
 _WAITS: tuple[Column, ...] = (
-    ("p50 ms", lambda one: _number(one.p50_ms, 2)),
-    ("p99 ms", lambda one: _number(one.p99_ms, 2)),
+    ("p50 ms", lambda one: _milliseconds(one.p50_ms)),
+    ("p99 ms", lambda one: _milliseconds(one.p99_ms)),
 )
-_MAX: Column = ("max ms", lambda one: _number(one.max_ms, 2))
+_MAX: Column = ("max ms", lambda one: _milliseconds(one.max_ms))
 _RATE: Column = ("per second", lambda one: _number(one.per_second))
 _COST: tuple[Column, ...] = (
-    ("p99.9 ms", lambda one: _number(one.p999_ms, 2)),
+    ("p99.9 ms", lambda one: _milliseconds(one.p999_ms)),
     ("CPU µs/op", lambda one: _number(one.cpu_us, 1)),
     ("RSS MiB", lambda one: _number(one.rss_mib, 1)),
 )
@@ -122,8 +129,8 @@ _OTHERS: dict[str, tuple[Column, ...]] = {
         ("worst", lambda one: _number(one.most_loads)),
         *_WAITS,
         _MAX,
-        ("last p50", lambda one: _number(one.after_fill_p50_ms, 2)),
-        ("last p99", lambda one: _number(one.after_fill_p99_ms, 2)),
+        ("last p50", lambda one: _milliseconds(one.after_fill_p50_ms)),
+        ("last p99", lambda one: _milliseconds(one.after_fill_p99_ms)),
         ("GET", lambda one: _command(one, "get")),
         ("SET+DEL", lambda one: _command(one, "set", "setex", "del")),
         ("EVAL", lambda one: _command(one, "eval", "evalsha")),
@@ -154,7 +161,7 @@ _OTHERS: dict[str, tuple[Column, ...]] = {
         _SETTING,
         _SUBJECT,
         *_WAITS,
-        ("p99.9 ms", lambda one: _number(one.p999_ms, 2)),
+        ("p99.9 ms", lambda one: _milliseconds(one.p999_ms)),
         _MAX,
         ("late", lambda one: _share(one.errors)),
         ("CPU µs/op", lambda one: _number(one.cpu_us, 1)),
@@ -204,9 +211,8 @@ def columns(run: Run) -> tuple[Column, ...]:
     ]
     before = [column for column, wanted in optional[:2] if wanted]
     after = [column for column, wanted in optional[2:] if wanted]
-    floor: list[Column] = []
-    if any(one.subject == "floor" for one in run.results):
-        floor = [("x floor", _against("floor"))]
+    there = {one.subject for one in run.results}
+    floor = [(f"x {one}", _against(one)) for one in ("floor", "bare-dependency") if one in there]
     return (
         *before,
         _TASKS,
@@ -218,6 +224,11 @@ def columns(run: Run) -> tuple[Column, ...]:
         *_COST,
         *after,
     )
+
+
+def is_figure(cell: str) -> bool:
+    """Tell figures from words: they are aligned to the right."""
+    return cell.removeprefix("<")[:1].isdigit() or cell == "-"
 
 
 def rows(run: Run) -> list[list[str]]:
@@ -247,10 +258,7 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         rows: Cells as they shall read; each row as long as the headers.
     """
     widths = [max(len(cell) for cell in column) for column in zip(headers, *rows, strict=True)]
-    right = [
-        all(cell[:1].isdigit() or cell == "-" for cell in column)
-        for column in zip(*rows, strict=True)
-    ]
+    right = [all(map(is_figure, column)) for column in zip(*rows, strict=True)]
 
     def line(cells: Sequence[str]) -> str:
         padded = (

@@ -231,8 +231,14 @@ def failed(session: Session, scenario: str, subject: str, setting: Setting) -> R
         processes=setting.processes,
         rounds=0,
         setting=setting.name,
-        failure=reason.splitlines()[-1],
+        failure=_in_a_line(reason),
     )
+
+
+def _in_a_line(reason: str) -> str:
+    """Keep how a worker ended and what it said last; what is between is its stack."""
+    lines = reason.splitlines()
+    return " ".join(dict.fromkeys((lines[0], lines[-1])))
 
 
 async def _turn(
@@ -287,9 +293,9 @@ def _summary(
         setting=setting.name,
         per_second=median([one.per_second for one in taken], 0),
         ratios=against or None,
-        p50_ms=median([one.p50_ms for one in taken]),
-        p99_ms=median([one.p99_ms for one in taken]),
-        p999_ms=median([one.p999_ms for one in taken]),
+        p50_ms=median([one.p50_ms for one in taken], 4),
+        p99_ms=median([one.p99_ms for one in taken], 4),
+        p999_ms=median([one.p999_ms for one in taken], 4),
         loads=None if taken[0].loads is None else sum(one.loads or 0 for one in taken),
         cpu_us=median([one.cpu_us for one in taken], 2),
         rss_mib=round(statistics.median(one.rss_mib for one in taken), 1),

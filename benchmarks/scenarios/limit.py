@@ -31,7 +31,7 @@ SUBJECTS: tuple[str, ...] = (
     "fastapi-redis-sdk",
     "millpond",
 )
-QUICK: tuple[str, ...] = ("throttled-sliding", "throttled-gcra", "millpond")
+QUICK: tuple[str, ...] = ("throttled-sliding", "throttled-gcra", "limits", "millpond")
 
 _MANY, _ONE = "10,000 keys", "one key"
 _SETTINGS = (Setting(name=_MANY), Setting(name=_ONE))

@@ -29,7 +29,7 @@ SUBJECTS: tuple[str, ...] = (
     "fastapi-redis-sdk",
     "millpond",
 )
-QUICK: tuple[str, ...] = ("throttled-gcra", "millpond")
+QUICK: tuple[str, ...] = ("throttled-sliding", "limits", "millpond")
 
 _LIMIT = 10
 _PER = 3600.0

@@ -33,7 +33,7 @@ SUBJECTS: tuple[str, ...] = (
     "fastapi-cache2",
     "millpond",
 )
-QUICK: tuple[str, ...] = ("bare", "recipe", "cashews", "millpond")
+QUICK: tuple[str, ...] = ("bare", "recipe", "fastapi-cache2", "millpond")
 
 _TASKS = 64
 _TTL = 3600.0

@@ -23,7 +23,7 @@ SUBJECTS: tuple[str, ...] = (
     "millpond",
     "millpond-near",
 )
-QUICK: tuple[str, ...] = ("bare", "fastapi-redis-sdk", "millpond")
+QUICK: tuple[str, ...] = ("bare", "fastapi-cache2", "millpond")
 
 
 async def run(session: Session, plan: Plan) -> list[Result]:

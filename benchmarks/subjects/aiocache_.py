@@ -93,7 +93,7 @@ SUBJECTS = (
         roles={"shop": "AiocacheShop", "many": "AiocacheShop"},
         module="aiocache",
         requires="aiocache[redis]",
-        versions=("aiocache", "redis"),
+        versions=("aiocache", "redis", "hiredis"),
         group="bench-rivals",
     ),
 )

@@ -101,10 +101,14 @@ class CashewsLockedShop(CashewsShop):
 
 
 class CashewsClientSideShop(CashewsShop):
-    """The same with `client_side=True`: a copy in the process, dropped when Redis pushes."""
+    """The same with `client_side=True`: a copy in the process, dropped when Redis pushes.
+
+    It listens for pushes as they came before redis-py 8, whose RESP3 brings it none: then its
+    copies live until their TTL ends. `protocol=2` makes them follow writes again.
+    """
 
     name = "cashews-client-side"
-    setup: ClassVar[dict[str, Any]] = {"client_side": True}
+    setup: ClassVar[dict[str, Any]] = {"client_side": True, "protocol": 2}
     prefix = "cashews:"
 
 
@@ -137,14 +141,18 @@ _SETTINGS = (
     "cache.setup(url), pickle; its pool of 10 connections, which blocks, raised to the number of "
     "tasks, 100 at most"
 )
+_CLIENT_SIDE = (
+    "client_side=True (10,000 entries), protocol=2, without which redis-py 8 gives it no "
+    "invalidations"
+)
 
 SUBJECTS = (
     Subject(
         name="cashews",
         summary="cashews: @cache(ttl, key); its lock; near: client_side=True",
         settings=(
-            f"{_SETTINGS}; @cache(ttl, key); locks: its own pool, expire=10, asked again without "
-            "a pause"
+            f"{_SETTINGS}; @cache(ttl, key); near: {_CLIENT_SIDE}; locks: its own pool, expire=10, "
+            "asked again without a pause"
         ),
         roles={
             "shop": "CashewsShop",
@@ -154,7 +162,7 @@ SUBJECTS = (
         },
         module="cashews",
         requires="cashews[redis]",
-        versions=("cashews", "redis"),
+        versions=("cashews", "redis", "hiredis"),
         group="bench-rivals",
     ),
     Subject(
@@ -164,17 +172,17 @@ SUBJECTS = (
         roles={"shop": "CashewsLockedShop"},
         module="cashews",
         requires="cashews[redis]",
-        versions=("cashews", "redis"),
+        versions=("cashews", "redis", "hiredis"),
         group="bench-rivals",
     ),
     Subject(
         name="cashews-client-side",
         summary="cashews: @cache(ttl, key) with client_side=True",
-        settings=f"{_SETTINGS}, client_side=True (10,000 entries); @cache(ttl, key)",
+        settings=f"{_SETTINGS}; {_CLIENT_SIDE}; @cache(ttl, key)",
         roles={"shop": "CashewsClientSideShop"},
         module="cashews",
         requires="cashews[redis]",
-        versions=("cashews", "redis"),
+        versions=("cashews", "redis", "hiredis"),
         group="bench-rivals",
     ),
 )

@@ -141,7 +141,7 @@ SUBJECTS = (
         roles={"shop": "FastapiCacheShop", "page": "page"},
         module="fastapi_cache",
         requires="fastapi-cache2[redis] jinja2",
-        versions=("fastapi-cache2", "redis", "fastapi", "uvicorn"),
+        versions=("fastapi-cache2", "redis", "hiredis", "fastapi", "uvicorn"),
         group="bench-redis4",
     ),
 )

@@ -158,7 +158,7 @@ SUBJECTS = (
         roles={"shop": "SdkShop", "limiter": "SdkLimiter", "endpoint": "endpoint", "page": "page"},
         module="redis_fastapi",
         requires="fastapi-redis-sdk",
-        versions=("fastapi-redis-sdk", "redis", "fastapi", "uvicorn"),
+        versions=("fastapi-redis-sdk", "redis", "hiredis", "fastapi", "uvicorn"),
         group="bench-rivals",
     ),
 )

@@ -2,7 +2,8 @@
 
 A parser in C, one future a command, one write a turn of the loop. No timeouts, no limits, no
 reconnecting, no cancellation, no check of anything: a client cannot be faster by doing its job
-better, only by not giving every call a future of its own.
+better, only by not giving every call a future of its own. As a cache it decodes what it is
+answered, and that is all.
 """
 
 from __future__ import annotations
@@ -13,17 +14,23 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
 import hiredis
+import msgspec
 import redis.connection
 
+from benchmarks.keys import KEY_PREFIX
+from benchmarks.source import Product
 from benchmarks.subjects import Subject
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
-__all__ = ["SUBJECTS", "FloorCommands", "endpoint"]
+    from benchmarks.subjects import Load
 
+__all__ = ["SUBJECTS", "FloorCommands", "FloorShop", "endpoint"]
+
+_decode = msgspec.msgpack.Decoder(Product).decode
 # hiredis's stub types a command as a tuple of exactly one part.
-_pack = cast("Callable[[tuple[str, ...]], bytes]", hiredis.pack_command)
+_pack = cast("Callable[[tuple[str | bytes, ...]], bytes]", hiredis.pack_command)
 _parse_url = cast(
     "Callable[[str], dict[str, str | int]]",
     redis.connection.parse_url,  # pyright: ignore[reportUnknownMemberType] - untyped there
@@ -83,7 +90,7 @@ class FloorCommands(asyncio.Protocol):
         """Queue one GET for this turn's write."""
         return self._call("GET", key)
 
-    def _call(self, *parts: str) -> asyncio.Future[object]:
+    def _call(self, *parts: str | bytes) -> asyncio.Future[object]:
         future: asyncio.Future[object] = self._loop.create_future()
         self._waiting.append(future)
         self._outgoing.append(_pack(parts))
@@ -96,6 +103,37 @@ class FloorCommands(asyncio.Protocol):
         self._flush_scheduled = False
         outgoing, self._outgoing = self._outgoing, []
         self._transport.write(b"".join(outgoing))
+
+
+class FloorShop(FloorCommands):
+    """GET and decode; on a miss load and SET."""
+
+    def __init__(self, url: str, *, tasks: int, ttl: float) -> None:
+        """Read the address, and take the TTL in seconds."""
+        super().__init__(url, tasks=tasks)
+        self._ttl_ms = str(round(ttl * 1000))
+
+    def key(self, product_id: int, /) -> str:
+        """Name the product's key."""
+        return f"{KEY_PREFIX}:floor:{product_id}"
+
+    async def fetch(self, product_id: int, load: Load, /) -> Product:
+        """Read the product, or load it."""
+        raw = await self._call("GET", f"{KEY_PREFIX}:floor:{product_id}")
+        if raw is not None:
+            return _decode(cast("bytes", raw))
+        product = await load()
+        await self.store(product)
+        return product
+
+    async def store(self, product: Product, /) -> None:
+        """SET with the TTL."""
+        encoded = msgspec.msgpack.encode(product)
+        await self._call("SET", self.key(product.id), encoded, "PX", self._ttl_ms)
+
+    async def forget(self, product_id: int, /) -> bool:
+        """DEL the key."""
+        return isinstance(await self._call("DEL", self.key(product_id)), int)
 
 
 def endpoint(url: str) -> Any:
@@ -133,9 +171,12 @@ SUBJECTS = (
     Subject(
         name="floor",
         summary="a bare asyncio.Protocol on hiredis: one future a command, one write a turn",
-        settings="one connection, RESP2, no timeouts, no checks of anything",
-        roles={"commands": "FloorCommands"},
-        versions=("hiredis", "uvloop"),
+        settings=(
+            "one connection, RESP2, no timeouts, no checks of anything; cached reads: msgspec "
+            "MessagePack"
+        ),
+        roles={"commands": "FloorCommands", "shop": "FloorShop"},
+        versions=("hiredis", "msgspec", "uvloop"),
     ),
     Subject(
         name="bare-dependency",

@@ -59,7 +59,7 @@ SUBJECTS = (
         roles={"limiter": "LimitsLimiter"},
         module="limits",
         requires="limits[async-redis] 'redis<8'",
-        versions=("limits", "redis"),
+        versions=("limits", "redis", "hiredis"),
         group="bench-redis7",
     ),
 )

@@ -51,7 +51,7 @@ SUBJECTS = (
         roles={"lock": "PotteryLocks"},
         module="pottery",
         requires="pottery",
-        versions=("pottery", "redis"),
+        versions=("pottery", "redis", "hiredis"),
         group="bench-rivals",
     ),
 )

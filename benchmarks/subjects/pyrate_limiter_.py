@@ -77,7 +77,7 @@ SUBJECTS = (
         roles={"limiter": "PyrateLimiter"},
         module="pyrate_limiter",
         requires="pyrate-limiter[redis]",
-        versions=("pyrate-limiter", "redis"),
+        versions=("pyrate-limiter", "redis", "hiredis"),
         group="bench-rivals",
     ),
 )

@@ -62,7 +62,7 @@ SUBJECTS = (
         roles={"limiter": "SlidingLimiter"},
         module="throttled",
         requires="throttled-py[redis] 'redis<8'",
-        versions=("throttled-py", "redis"),
+        versions=("throttled-py", "redis", "hiredis"),
         group="bench-redis7",
     ),
     Subject(
@@ -72,7 +72,7 @@ SUBJECTS = (
         roles={"limiter": "GcraLimiter"},
         module="throttled",
         requires="throttled-py[redis] 'redis<8'",
-        versions=("throttled-py", "redis"),
+        versions=("throttled-py", "redis", "hiredis"),
         group="bench-redis7",
     ),
 )

@@ -9,19 +9,33 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import redis
 
+from benchmarks import parts
 from benchmarks.ledger import Asked, Ledger
-from benchmarks.results import Run
+from benchmarks.results import Run, save
 from benchmarks.scenarios import NAMES
 from benchmarks.subjects import subjects
 from benchmarks.throughput import Sample
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _ROOT = Path(__file__).resolve().parents[2]
 _COMMAND = (sys.executable, "-m", "benchmarks")
+_ENVIRONMENT: dict[str, Any] = {
+    "cpu": "abacus",
+    "cores": 2,
+    "memory_mib": 2048,
+    "python": "CPython 3.11",
+    "time": "2026-01-02T03:04:05+00:00",
+    "commit": "abcdef0123456789",
+    "packages": dict.fromkeys(("redis", "hiredis", "msgspec", "uvloop"), "1"),
+    "server": {"name": "valkey", "version": "9", "transport": "tcp"},
+}
 
 
 def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -51,9 +65,9 @@ def test_unknown_subject_is_answered_with_the_known_ones() -> None:
 
 
 def test_subject_that_cannot_do_the_scenario_is_answered_with_those_that_can() -> None:
-    done = _run("run", "herd", "--subjects", "floor")
+    done = _run("run", "herd", "--subjects", "coredis")
     assert done.returncode == 2
-    assert "none of these subjects can do 'herd'; able: bare, millpond," in done.stderr
+    assert "none of these subjects can do 'herd'; able: bare, floor, millpond," in done.stderr
 
 
 def test_run_without_a_scenario_is_answered_with_the_known_ones() -> None:
@@ -79,6 +93,33 @@ def test_file_that_cannot_be_resumed_is_answered_with_one_line(
     assert done.returncode == 2
     assert done.stdout == ""
     assert str(file) in done.stderr.splitlines()[-1]
+
+
+def test_report_of_two_files_goes_where_it_is_told(tmp_path: Path) -> None:
+    figures = [Run(scenario=name, environment=_ENVIRONMENT, results=[]) for name in ("get", "hit")]
+    for run in figures:
+        save([run], tmp_path / f"{run.scenario}.json")
+    target = tmp_path / "mine" / "page.md"
+    files = [str(tmp_path / "get.json"), str(tmp_path / "hit.json")]
+    done = _run("report", *files, "--page", str(target))
+    assert (done.returncode, done.stdout) == (0, f"{target}\n"), done.stderr
+    heads = [line for line in target.read_text().splitlines() if line.startswith("## `")]
+    assert heads == ["## `get`", "## `hit`"]
+
+
+def test_publishing_a_quick_run_stops_with_one_line(tmp_path: Path) -> None:
+    run = Run(scenario="get", environment=_ENVIRONMENT, results=[], quick=True)
+    save([run], tmp_path / "quick.json")
+    done = _run("publish", str(tmp_path / "quick.json"))
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: get: of a quick run, which is for looking;")
+
+
+def test_help_names_every_command_in_words() -> None:
+    done = _run("--help")
+    assert "Measure millpond beside the libraries it competes with" in done.stdout
+    commands = {line.split()[0] for line in done.stdout.splitlines() if line.startswith("    ")}
+    assert {"list", "install", "run", "report", "publish", "readme", "parts", "demo"} <= commands
 
 
 def test_report_of_a_file_that_is_no_run_stops_with_one_line(tmp_path: Path) -> None:
@@ -136,15 +177,20 @@ def test_run_reports_every_subject_in_a_table_and_as_json(tmp_path: Path) -> Non
         assert f"{one['per_second']:,.0f}" in done.stdout
 
 
+@pytest.mark.parametrize("whom", [os.kill, os.killpg], ids=["the run alone", "as a terminal does"])
 def test_interrupted_run_leaves_no_process_and_no_key_behind_and_goes_on(
-    url: str, tmp_path: Path
+    url: str, whom: Callable[[int, int], None], tmp_path: Path
 ) -> None:
-    """The run alone gets the signal, not its workers as in a terminal: the harder case."""
+    """Workers get the signal too, or they do not, and the run alone has to end them."""
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
     file = tmp_path / "run.json"
     command = (*_COMMAND, "run", "get", "--subjects", "floor", "--tasks", "1,2", "--rounds", "1")
     running = subprocess.Popen(
         [*command, "--seconds", "0.5", "--json", str(file), "--url", url],
         cwd=_ROOT,
+        env={**os.environ, "TMPDIR": str(scratch)},
+        start_new_session=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -157,7 +203,7 @@ def test_interrupted_run_leaves_no_process_and_no_key_behind_and_goes_on(
             assert time.monotonic() < deadline, "no worker was started"
             time.sleep(0.005)
         children = _children(running.pid)
-        running.send_signal(signal.SIGINT)
+        whom(running.pid, signal.SIGINT)
         _, complaint = running.communicate(timeout=20)
     finally:
         running.kill()
@@ -166,6 +212,7 @@ def test_interrupted_run_leaves_no_process_and_no_key_behind_and_goes_on(
     assert f"to go on: python -m benchmarks run --resume {file}" in complaint
     left = [f"{pid} {name}" for pid, name in children.items() if _command_line(pid) == name]
     assert left == []
+    assert list(scratch.iterdir()) == []
     keys = cast("list[bytes]", redis.Redis.from_url(url).keys("*millpond-bench*"))  # pyright: ignore[reportUnknownMemberType]
     assert keys == []
     kept = json.loads(file.read_bytes())
@@ -205,6 +252,15 @@ def test_private_server_goes_with_an_interrupted_run(tmp_path: Path) -> None:
     assert any("server" in name for name in children.values())
     left = [f"{pid} {name}" for pid, name in children.items() if _command_line(pid) == name]
     assert left == []
+
+
+def test_parts_leave_no_key_behind(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "_LOOPS", 200)
+    monkeypatch.setattr(parts, "_REPEATS", 1)
+    costs = {(group, part): cost for group, part, cost in parts.measure(url).parts}
+    assert costs["a decision", "the script, by the server's own count"] > 0
+    assert {group for group, _ in costs} >= {"the floor", "`client.call`", "a hit", "a decision"}
+    assert redis.Redis.from_url(url).keys("*") == []  # pyright: ignore[reportUnknownMemberType]
 
 
 def test_samples_that_are_there_are_not_taken_again(tmp_path: Path) -> None:

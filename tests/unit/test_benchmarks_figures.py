@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 import msgspec
 import pytest
 
-from benchmarks import demo, held, page, parts, readme, report, source
+from benchmarks import demo, held, page, parts, pictures, readme, report, source
 from benchmarks.results import Result, Run, percentile, ratios, save
 from benchmarks.scenarios import NAMES
 from benchmarks.scenarios.herd import Herd, Moment
@@ -168,7 +168,7 @@ def test_page_of_benchmarks_and_its_charts_are_those_of_the_measured_figures() -
     runs = page.read([readme.FIGURES])
     assert page.PAGE.read_text("utf-8") == page.render(runs)
     there = {one.stem: one.read_text("utf-8") for one in page.PAGE.with_suffix("").iterdir()}
-    assert there == page.charts_of(runs)
+    assert there == pictures.charts_of(runs)
 
 
 def test_page_of_parts_shows_the_figures_that_are_kept() -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from benchmarks.environments import Interpreter
 from benchmarks.ledger import Ledger
-from benchmarks.processes import WorkerFailed
+from benchmarks.processes import WorkerFailed, team
 from benchmarks.progress import PlainProgress
-from benchmarks.session import EVERY_SETTING, Session
+from benchmarks.session import EVERY_SETTING, Plan, Session
 from benchmarks.throughput import Sample, Setting, failed
 from benchmarks.turns import take_turns
 
@@ -67,11 +70,13 @@ async def test_subject_that_fails_is_out_and_the_others_go_on(
 async def test_subject_that_could_not_fill_its_cache_is_out_of_every_setting(
     session: Session,
 ) -> None:
-    session.fail("hit", EVERY_SETTING, "bb", "no module\nnamed bb")
+    reason = "a worker exited with status -11:\nTraceback\nKeyError: 'bb'"
+    session.fail("hit", EVERY_SETTING, "bb", reason)
     measure = _Measured()
     await take_turns(session, "hit", ("a", "bb"), measure, Sample, rounds=1, setting="1 tasks")
     assert measure.turns == [("a", 0)]
-    assert failed(session, "hit", "bb", Setting(tasks=1)).failure == "named bb"
+    said = failed(session, "hit", "bb", Setting(tasks=1)).failure
+    assert said == "a worker exited with status -11: KeyError: 'bb'"
 
 
 async def test_interrupted_rounds_go_on_where_they_were(session: Session, tmp_path: Path) -> None:
@@ -84,3 +89,34 @@ async def test_interrupted_rounds_go_on_where_they_were(session: Session, tmp_pa
     taken = await take_turns(later, "get", ("a", "bb"), again, Sample, rounds=2)
     assert again.turns == [("bb", 0), ("bb", 1), ("a", 1)]
     assert [one.per_second for one in taken["a"]] == [1.0, 11.0]
+
+
+async def test_interrupt_while_workers_end_kills_them_without_a_word(tmp_path: Path) -> None:
+    """Steps: a round is over; its workers are slow to end; Ctrl-C cancels the wait for them."""
+    worker = tmp_path / "worker"
+    worker.write_text("#!/bin/sh\nexec sleep 60\n")
+    worker.chmod(0o755)
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, said: complaints.append(said))
+    over = asyncio.Event()
+
+    async def play() -> None:
+        async with team(
+            "get",
+            "floor",
+            interpreter=Interpreter(str(worker), None, alone=False),
+            adapter="none:None",
+            url="redis://nowhere",
+            options=Plan(subjects=()),
+            processes=2,
+        ):
+            over.set()
+
+    playing = asyncio.ensure_future(play())
+    await over.wait()
+    playing.cancel()
+    await asyncio.wait((playing,))
+    assert playing.cancelled()
+    del playing  # what it leaves behind complains when it goes
+    gc.collect()
+    assert complaints == []
