@@ -242,8 +242,12 @@ class Exchange:
                         return get(key)
                     if type(key) is bytes and key.isascii():
                         return get(key.decode())
-            elif rule_of(args[0]) != READS:
-                check(args)
+            else:
+                try:
+                    if rule_of(args[0]) != READS:
+                        check(args)
+                except TypeError as error:
+                    raise _unsendable(args, error) from error
             return queue(args)
 
         return issue
