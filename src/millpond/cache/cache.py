@@ -583,8 +583,8 @@ class Cache(Generic[T]):
             tags: Templates as the key's, of what the values are to be deleted by: `"org:{org_id}"`
                 is the tag `("org", org_id)`.
             ignore: Parameters that the value does not depend on. All others must be in the
-                template, except `self` and `cls`, and FastAPI's: what `Depends` provides,
-                `Request`, `Response`, `BackgroundTasks`.
+                template, those that FastAPI takes from the request too; except `self` and `cls`,
+                `Response` and `BackgroundTasks`.
 
         Returns:
             A decorator that makes the function a `Cached`.

@@ -73,9 +73,9 @@ class Responding(_Opened):
         async def page(name: str, request: Request) -> str:
             stored = await self._redis.get(request.url.path)
             if stored is not None:
-                return stored.decode()
+                return json.loads(stored)
             answer = self._page(request.headers)
-            await self._redis.set(request.url.path, answer, ex=60)
+            await self._redis.set(request.url.path, json.dumps(answer), ex=60)
             return answer
 
         return self
