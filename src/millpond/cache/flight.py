@@ -40,7 +40,7 @@ from millpond.cache.decision import Found, Verdict
 from millpond.cache.failing import defer, publish
 from millpond.cache.landing import Callers, Landed
 from millpond.cache.loaded import NOT_MODIFIED, asked, unwrapped
-from millpond.cache.tags import not_too_many
+from millpond.cache.tags import MOST_TAGS, not_too_many
 from millpond.cache.waiting import Waiter, current
 from millpond.core.entry import new_generation
 from millpond.errors import (
@@ -266,7 +266,11 @@ class Flight(Waiter, Generic[T]):
         """Begin to read the versions of what may be stored: of what is kept, too, with its tags."""
         tags = self._tags
         if self._revalidate is not None and verdict.seen.how == "s":
-            tags = tuple(dict.fromkeys((*tags, *[tag for tag, _ in verdict.tags])))
+            both = tuple(dict.fromkeys((*tags, *[tag for tag, _ in verdict.tags])))
+            if len(both) <= MOST_TAGS:
+                tags = both
+            else:  # kept again and again, by calls with other tags: loaded anew, it has the call's
+                self._revalidate = None
         return self._store.capture(tags, self._ttl)
 
     async def _lead(self, generation: bytes, capture: Capture, kept: Verdict | None = None) -> None:
