@@ -356,13 +356,15 @@ async def test_partial_of_an_async_function_may_be_decorated() -> None:
 
 async def test_class_method_deletes_what_it_has_stored_however_python_binds_it() -> None:
     kept: Any = vars(Shop)["of_class"].__func__
-    for bound, given in ((Shop.of_class, ()), (MethodType(kept, Shop), (Shop,))):
+    since_3_13: Any = MethodType(kept, Shop)
+    ways: list[tuple[Any, tuple[Any, ...]]] = [(Shop.of_class, ()), (since_3_13, (Shop,))]
+    for bound, given in ways:
         for _ in range(2):
             assert await bound(2) == "Shop 2"
         assert await bound.delete(*given, 2)
         assert await bound(2) == "Shop 2"
         assert await bound.delete(*given, 2)
     assert calls == [2, 2, 2, 2]
-    for wrong in (lambda: MethodType(kept, Shop).delete(2), kept.refresh):
+    for wrong, given in ((since_3_13.delete, (2,)), (kept.refresh, ()), (since_3_13.tags, (2,))):
         with pytest.raises(ConfigError, match=r"Class.of_class.delete\(Class, ...\)"):
-            await wrong()
+            await wrong(*given)
