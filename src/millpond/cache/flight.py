@@ -169,7 +169,7 @@ class Flight(Waiter, Generic[T]):
     def _why_cancelled(self) -> MillpondError:
         try:
             closing = self._store.client.supervisor.closed
-        except ClosedError:
+        except MillpondError:  # it is closed already
             closing = True
         if closing:
             return ClosedError("the client was closed while the value was being loaded")
