@@ -410,6 +410,7 @@ async def test_callers_are_answered_whenever_the_flight_is_cancelled() -> None:
         if steps > 2:
             course.loads[0].set_result(1)
             await turn()
+        await course.store.redis.supervisor.aclose()
         course.task.cancel()
         await asyncio.wait([course.task])
         await turn()
