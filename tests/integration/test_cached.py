@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from functools import partial
+from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -51,6 +52,12 @@ class Shop:
 
     async def _by_tuple(self, region: str, item: int) -> str:
         return f"{self.region} {region} {item}"
+
+    @classmethod
+    @names.cached("class:{item}")
+    async def of_class(cls, item: int = 1) -> str:
+        calls.append(item)
+        return f"{cls.__name__} {item}"
 
     @staticmethod
     @names.cached("static:{item}")
@@ -345,3 +352,19 @@ async def test_partial_of_an_async_function_may_be_decorated() -> None:
     load_users = names.cached("users:{row}")(partial(load, "users"))
     assert await load_users(row=1) == "users 1"
     assert load_users.key(row=1) == "t:name:users:1"
+
+
+async def test_class_method_deletes_what_it_has_stored_however_python_binds_it() -> None:
+    kept: Any = vars(Shop)["of_class"].__func__
+    since_3_13: Any = MethodType(kept, Shop)
+    ways: list[tuple[Any, tuple[Any, ...]]] = [(Shop.of_class, ()), (since_3_13, (Shop,))]
+    for bound, given in ways:
+        for _ in range(2):
+            assert await bound(2) == "Shop 2"
+        assert await bound.delete(*given, 2)
+        assert await bound(2) == "Shop 2"
+        assert await bound.delete(*given, 2)
+    assert calls == [2, 2, 2, 2]
+    for wrong, given in ((since_3_13.delete, (2,)), (kept.refresh, ()), (since_3_13.tags, (2,))):
+        with pytest.raises(ConfigError, match=r"Class.of_class.delete\(Class, ...\)"):
+            await wrong(*given)

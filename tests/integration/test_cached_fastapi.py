@@ -67,7 +67,7 @@ async def read_title(title: Annotated[str, Depends(titles.of)]) -> str:
 
 
 @app.get("/pages/{page}")
-@pages.cached("route:{page}:{locale}")
+@pages.cached("route:{page}:{locale}", ignore=["request"])
 async def read_page(
     page: str, request: Request, response: Response, tasks: BackgroundTasks, locale: str = "en"
 ) -> str:
@@ -130,7 +130,7 @@ async def test_what_a_dependency_provides_tells_keys_apart_when_it_is_named() ->
     assert calls == ["mine 1", "mine 2"]
 
 
-def test_what_fastapi_passes_in_counts_only_when_it_is_named() -> None:
+def test_what_fastapi_takes_from_the_request_is_left_out_only_when_that_is_said() -> None:
     async def load(
         page: int,
         request: Request,
@@ -142,10 +142,14 @@ def test_what_fastapi_passes_in_counts_only_when_it_is_named() -> None:
     ) -> str:
         return ""
 
-    assert pages.cached("{page}")(load).key(1, *[None] * 4) == "t:page:1"  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    for name in (taken := ("request", "annotated", "default", "security")):
+        others = [other for other in taken if other != name]
+        with pytest.raises(ConfigError, match=f"leaves out '{name}'.*one visitor to all"):
+            pages.cached("{page}", ignore=others)(load)
+    assert pages.cached("{page}", ignore=taken)(load).key(1, *[None] * 4) == "t:page:1"  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue, reportArgumentType]
     with pytest.raises(ConfigError, match="must not be a Request"):
-        pages.cached("{page}:{request}")(load)
-    assert pages.cached("{page}:{annotated}")(load)
+        pages.cached("{page}:{request}", ignore=taken[1:])(load)
+    assert pages.cached("{page}:{annotated}", ignore=["request", "default", "security"])(load)
 
     async def header(page: int, agent: Annotated[str, Header()]) -> str:
         return agent

@@ -12,9 +12,10 @@ import anyio
 import pytest
 import uvloop
 
-from millpond import Client, Script
+from millpond import Cache, Client, Script
 from millpond.errors import BackendTimeout, BackendUnavailable, ClosedError
 from millpond.events import WireDown, WireUp
+from tests.support.fleet import until
 from tests.support.servers import Server
 
 if TYPE_CHECKING:
@@ -266,6 +267,38 @@ def test_loop_that_ended_without_closing_leaves_a_client_that_opens_again(server
         runner.run(cut())
     asyncio.run(client.aclose())
     assert client.statistics().state == "closed"
+
+
+@pytest.mark.parametrize("loop_factory", LOOPS)
+def test_refused_delete_is_tried_again_on_another_loop_when_the_first_ended_without_closing(
+    start_server: Callable[[Server], Server],
+    loop_factory: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    server = start_server(Server())
+    server.execute("ACL", "SETUSER", "app", "on", ">secret", "~*", "&*", "+@all", "-del")
+    url = server.tcp_url.replace("redis://", "redis://app:secret@")
+    client = Client.from_url(url, prefix="t", hooks=[])
+    users = Cache(client, "user", type=str, ttl=60)
+
+    async def refused() -> None:
+        await client.__aenter__()
+        assert await users.set(1, "old")
+        assert await users.delete(1) is False
+        transport: Any = _transport(client)
+        transport.abort()
+        await asyncio.sleep(0)
+
+    async def again() -> None:
+        async with client:
+            assert await users.get(1) == "old"  # refused once more, as the connection was made
+            server.execute("ACL", "SETUSER", "app", "+del")
+            await until(lambda: client.statistics().journal == 0)
+            assert await users.get(1, None) is None
+            assert client.statistics().reconnects == 0
+
+    for use in (refused, again):
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            runner.run(use())
 
 
 def _transport(client: Client) -> Any:

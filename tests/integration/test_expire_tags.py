@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from millpond import MISSING, NOT_MODIFIED, CachePolicy, NotModified
+from millpond.cache.tags import MOST_TAGS
+from millpond.core.entry import parse
 from millpond.events import FillRefused, LoadFinished, RefreshFailed
-from tests.support.fleet import Member, Source, until
+from tests.support.fleet import Member, Source, at_rest, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -190,3 +192,22 @@ async def test_where_nothing_stale_is_kept_it_deletes(url: str, policy: CachePol
         source = Source(2)
         assert await ask(one, source) == 2
         assert await other.cache.get(1) == 2
+
+
+async def test_value_that_is_kept_by_calls_with_ever_other_tags_is_loaded_when_there_is_no_room(
+    url: str,
+) -> None:
+    async with Member[int](url, policy=CachePolicy(stale_while_revalidate=60)) as one:
+        source = Source(1)
+
+        async def unchanged(_: int) -> NotModified:
+            return NOT_MODIFIED
+
+        for number in range(60):
+            tags = [("visitor", number)]
+            await one.cache.get_or_set(1, source.load, tags=tags, revalidate=unchanged)
+            await at_rest(one)
+            assert await one.cache.expire(1)
+        assert source.calls == 2
+        assert len(parse(await one.client.call("GET", "t:n:1")).tags) == 60 - MOST_TAGS
+        assert one.told(RefreshFailed) == []

@@ -178,6 +178,22 @@ async def test_loader_that_raises_no_exception_but_a_base_exception_still_answer
     assert await one.client.call("GET", "t:n:1") is None, "the lease was not given up"
 
 
+async def test_loader_that_cancels_itself_is_not_taken_for_a_client_that_is_closed(
+    one: Member[int],
+) -> None:
+    async def load() -> int:
+        here = asyncio.current_task()
+        assert here is not None
+        here.cancel()
+        await asyncio.sleep(0)
+        return 1
+
+    with pytest.raises(MillpondError, match="must not cancel the task") as caught:
+        await one.cache.get_or_set(1, load)
+    assert type(caught.value) is MillpondError
+    assert await one.client.call("GET", "t:n:1") is None, "the lease was not given up"
+
+
 async def test_load_past_its_timeout_is_cancelled_and_fails_here_and_elsewhere(
     url: str, other: Member[int]
 ) -> None:

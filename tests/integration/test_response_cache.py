@@ -662,6 +662,32 @@ async def test_encoded_slash_goes_past_the_cache(own_client: Client) -> None:
         assert (await http.get("/files/a%2Fb")).json() == "/files/a%2Fb"
 
 
+@pytest.mark.parametrize("vary", [(), ("accept-language",)])
+async def test_longest_path_fits_into_a_key_whatever_the_prefix(
+    url: str, vary: tuple[str, ...]
+) -> None:
+    site = Site()
+    client = Client.from_url(url, prefix="p" * 249, hooks=[])
+    pages = ResponseCache(client, "page", ttl=60, hosts=["shop.example"], vary=vary)
+    app = ResponseCacheMiddleware(site, cache=pages, paths=["/{path:path}"])
+    async with client:
+        for length in range(150, 260, 5):
+            path = "/" + "\N{GRINNING FACE}" * length
+            first, second = await Visit(app, path), await Visit(app, path)
+            assert first.body == second.body
+            assert await pages.delete(path)
+            assert (await Visit(app, path)).body != first.body
+
+
+async def test_any_number_of_pages_with_variants_may_be_deleted_at_once(url: str) -> None:
+    paths = [f"/{number}" for number in range(60)]
+    async with Branch(url, Site(), vary=["accept-language"]) as branch:
+        before = [(await branch.ask(path)).body for path in paths]
+        assert await branch.cache.delete(*paths)
+        after = [(await branch.ask(path)).body for path in paths]
+        assert not set(before) & set(after)
+
+
 async def test_websocket_passes_untouched(own_client: Client) -> None:
     seen: list[tuple[object, ...]] = []
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from millpond import CachePolicy
-from millpond.errors import LoadTimeout
+from millpond.errors import LoadTimeout, MillpondError
 from tests.support.fleet import until
 from tests.support.proxy import Proxy
 from tests.support.site import Branch, Site
@@ -313,6 +313,26 @@ async def test_what_the_application_raises_reaches_all_who_waited_for_it_here(ur
     assert len(site.runs) == 2
 
 
+class Odd(BaseException):
+    """Such as pytest.fail raises: no Exception."""
+
+
+async def test_application_that_raises_no_exception_but_a_base_exception_lets_nobody_wait(
+    url: str,
+) -> None:
+    site = Site(held=True)
+    site.fails = Odd()
+    async with Branch(url, site) as branch:
+        visits = [branch.ask() for _ in range(3)]
+        await branch.joined(3)
+        site.release()
+        async with asyncio.timeout(5):
+            answers = await asyncio.gather(*[v.task for v in visits], return_exceptions=True)
+        assert [type(answer) for answer in answers] == [MillpondError] * 3
+        site.fails = None
+        assert (await branch.ask()).body == b"run 2"
+
+
 async def test_what_is_raised_behind_a_page_reaches_who_ran_it_alone(url: str) -> None:
     site = Site()
 
@@ -409,6 +429,41 @@ async def test_error_of_the_server_leaves_the_stale_page_in_place(url: str) -> N
         site.status = 500
         assert (await branch.ask()).body == b"run 1"
     assert len(site.runs) == 2
+
+
+async def pass_over(branch: Branch) -> None:
+    """Wait until what could not be kept is tried again: here, and by what is stored."""
+    await until(lambda: not branch.cache.passes(KEY, asyncio.get_running_loop().time()))
+    async with asyncio.timeout(5):
+        while (entry := await branch.cache.pages.get_entry(KEY)) and not entry.stale:
+            await asyncio.sleep(0)
+
+
+async def test_run_that_refreshes_for_nobody_ends_where_there_was_no_page_before_either(
+    url: str,
+) -> None:
+    site = Site(PRIVATE)
+    policy = CachePolicy(stale_while_revalidate=60)
+    async with Branch(url, site, policy=policy, pass_ttl=0.05) as branch:
+        assert (await branch.ask()).body == b"run 1"
+        await pass_over(branch)
+        visit = await branch.ask()
+        await until(lambda: not branch.cache.statistics().flights)
+        await until(lambda: site.ended == len(site.runs) == 3)
+        assert site.cancelled == 1  # the refresh, whose response is for nobody
+        assert visit.body in {b"run 2", b"run 3"}
+
+
+async def test_error_where_nothing_could_be_kept_before_is_answered_by_one_run(url: str) -> None:
+    site = Site(PRIVATE)
+    policy = CachePolicy(stale_if_error=60)
+    async with Branch(url, site, policy=policy, pass_ttl=0.05) as branch:
+        await branch.ask()
+        await pass_over(branch)
+        site.headers, site.status = [], 500
+        visit = await branch.ask()
+        assert (visit.status, visit.body) == (500, b"run 2")
+    assert len(site.runs) == site.ended == 2
 
 
 async def test_delete_during_a_run_keeps_its_page_from_later_requests(url: str) -> None:

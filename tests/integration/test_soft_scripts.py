@@ -306,12 +306,20 @@ class Contract:
     # -- touch -----------------------------------------------------------------------------
 
     async def test_touch_moves_both_expiries(self, client: Client) -> None:
-        await self.put(client, value())
+        await self.put(client, value(age=SOFT // 2))
         kind = LEASE[5:17]
         assert await client.run(TOUCH, keys=[KEY], args=[kind, 100_000, 40_000]) == 1
         assert 95_000 < await client.call("PTTL", KEY) <= 100_000
         header = await self.header(client)
-        assert AGE + 35_000 < header.soft_ms <= AGE + 45_000
+        assert SOFT // 2 + 35_000 < header.soft_ms <= SOFT // 2 + 45_000
+
+    async def test_touch_leaves_a_stale_value_as_it_is(self, client: Client) -> None:
+        await self.put(client, value())
+        before, left = await client.call("GET", KEY), await client.call("PTTL", KEY)
+        args = [LEASE[5:17], 2 * left, 40_000]
+        assert await client.run(TOUCH, keys=[KEY], args=args) == 0
+        assert await client.call("GET", KEY) == before
+        assert await client.call("PTTL", KEY) <= left
         assert judge(value(), version=VERSION, fingerprint=TYPE).found is Found.VALUE
 
 

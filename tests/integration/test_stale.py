@@ -95,16 +95,29 @@ async def test_value_lives_for_its_ttl_and_the_longer_of_the_windows(
         assert 99 < entry.fresh_for <= 100
         assert 699 < entry.ttl <= 700
         assert not entry.stale
-        await one.cache.expire(1)
-        entry = await one.cache.get_entry(1)
-        assert entry is not None
-        assert (entry.stale, entry.fresh_for, entry.source) == (True, 0, "redis")
         assert await one.cache.touch(1, ttl=50) == 1
         entry = await one.cache.get_entry(1)
         assert entry is not None
         assert not entry.stale
         assert 49 < entry.fresh_for <= 50
         assert 649 < entry.ttl <= 650
+        await one.cache.expire(1)
+        entry = await one.cache.get_entry(1)
+        assert entry is not None
+        assert (entry.stale, entry.fresh_for, entry.source) == (True, 0, "redis")
+
+
+async def test_touch_does_not_undo_an_expire(url: str, one: Member[int]) -> None:
+    source = await made_stale(one)
+    async with Member[int](url, policy=BOTH) as other:
+        assert await other.cache.touch(1) == 0  # who slides expiries knows nothing of the write
+        entry = await other.cache.get_entry(1)
+        assert entry is not None
+        assert entry.stale
+        assert await ask(other, source.load) == 1  # served once more, and refreshed
+        await at_rest(one, other)
+        assert await other.cache.get(1) == 2
+        assert await other.cache.touch(1) == 1
 
 
 async def test_values_that_are_set_and_written_through_become_stale_too(one: Member[int]) -> None:

@@ -335,6 +335,30 @@ async def test_as_many_tags_as_an_entry_may_have_fit_into_it(one: Member[int]) -
     assert await one.cache.get(1) is MISSING
 
 
+async def test_tags_of_the_call_and_of_the_loader_together_are_no_more_than_an_entry_may_have(
+    one: Member[int],
+) -> None:
+    def named(letter: str) -> list[str]:
+        return [f"{letter}{number:02}{'x' * 960}" for number in range(MOST_TAGS)]
+
+    async def load() -> Loaded[int]:
+        return Loaded(1, tags=named("b"))
+
+    with pytest.raises(ConfigError, match="100 tags are more than the 50"):
+        await one.cache.get_or_set(1, load, tags=named("a"))
+    assert await one.cache.get_or_set(1, load) == 1
+
+
+async def test_any_number_of_tags_may_be_deleted_and_expired_at_once(one: Member[int]) -> None:
+    for key in (1, 2):
+        await one.cache.set(key, key, tags=[("author", key * 600)])
+    assert await one.cache.delete_tags(*[("author", number) for number in range(1000)])
+    assert await one.cache.get(1) is MISSING
+    assert await one.cache.get(2) == 2
+    assert await one.cache.expire_tags(*[("author", number) for number in range(1000, 1300)])
+    assert await one.cache.get(2) is MISSING
+
+
 async def test_tags_of_different_names_never_collide(one: Member[int]) -> None:
     await one.cache.set(1, 1, tags=[("a", "b")])
     await one.cache.set(2, 2, tags=["a:b"])

@@ -7,7 +7,7 @@ it, and holds no cleverness of ours.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
@@ -26,7 +26,9 @@ __all__ = [
     "NearPeer",
     "NotApplicable",
     "Outcome",
+    "Page",
     "Quota",
+    "ResponsePeer",
     "Verdict",
     "broken",
     "kept",
@@ -39,6 +41,9 @@ Key = str | tuple[str, str]
 """A key, or two arguments that the library's own key builder makes one of."""
 
 Load = Callable[[], Awaitable[Any]]
+
+Page = Callable[[Mapping[str, str]], str]
+"""What a route answers, by the request's headers."""
 
 
 class NotApplicable(Exception):
@@ -72,6 +77,14 @@ class CachePeer(Protocol):
 
     async def delete(self, key: Key) -> None:
         """Delete one entry."""
+        ...
+
+
+class ResponsePeer(Protocol):
+    """A web application whose GET routes are cached as wholes; responses live 60 s."""
+
+    async def get(self, path: str, headers: Mapping[str, str], page: Page) -> str:
+        """Ask for `/pages/...`; the route answers with what `page` makes of the request."""
         ...
 
 

@@ -24,6 +24,7 @@ _BEGIN = "<!-- peers:begin -->\n"
 _END = "<!-- peers:end -->"
 _TITLES: dict[Kind, str] = {
     "cache": "Caches",
+    "response": "Whole responses",
     "near": "Copies in the process",
     "lock": "Locks",
     "limit": "Rate limits",

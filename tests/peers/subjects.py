@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["KINDS", "Kind", "SUBJECTS", "Subject"]
 
-Kind = Literal["cache", "near", "lock", "limit"]
-KINDS: tuple[Kind, ...] = ("cache", "near", "lock", "limit")
+Kind = Literal["cache", "response", "near", "lock", "limit"]
+KINDS: tuple[Kind, ...] = ("cache", "response", "near", "lock", "limit")
 
 
 @dataclass(frozen=True)
@@ -125,6 +125,41 @@ _ALL = (
         ("fastapi-redis-sdk", _REDIS),
         "`Depends(cache(ttl=60))` on a GET route, `Depends(cache_evict(key_builder=...))` on the "
         "DELETE route of the same path; called as an ASGI application",
+    ),
+    # -- whole responses
+    Subject(
+        "response",
+        "millpond",
+        "millpond_:Responding",
+        "",
+        ("millpond", _REDIS),
+        "`app.add_middleware(ResponseCacheMiddleware, cache=pages, paths=[...])`, "
+        "`pages = ResponseCache(client, 'pages', ttl=60)`; every default",
+    ),
+    Subject(
+        "response",
+        "recipe",
+        "recipe:Responding",
+        "",
+        (_REDIS,),
+        "`GET` of the path; on a miss the route, and `SET EX 60`",
+    ),
+    Subject(
+        "response",
+        "fastapi-cache2",
+        "fastapi_cache_:Responding",
+        "rivals-redis4",
+        ("fastapi-cache2", _REDIS),
+        "`@cache(expire=60)` on a GET route, the default key builder, which has a route's "
+        "parameters but for the `Request`",
+    ),
+    Subject(
+        "response",
+        "fastapi-redis-sdk",
+        "fastapi_redis_sdk:Responding",
+        "rivals",
+        ("fastapi-redis-sdk", _REDIS),
+        "`Depends(cache(ttl=60))` on a GET route, the default key builder: path and query",
     ),
     # -- copies in the process
     Subject(

@@ -59,6 +59,7 @@ _RECIPE_BREAKS = (
     ("none_value", "cache/recipe"),  # a nil reply is a miss
     ("undecodable", "cache/recipe"),  # raises
     ("colliding_keys", "cache/recipe"),  # joins with a colon
+    ("another_user", "response/recipe"),  # knows paths and no users
     ("lost_acquire", "lock/recipe"),  # raises, and leaves the lock
     ("lost_release", "lock/recipe"),  # raises
     ("cancelled_acquire", "lock/recipe"),  # leaves the lock

@@ -59,7 +59,7 @@ class Site:
         self.ended = self.cancelled = 0
         self.status = 200
         self.headers: list[tuple[bytes, bytes]] = [*headers]
-        self.fails: Exception | None = None
+        self.fails: BaseException | None = None
         self.body: Callable[[int], bytes] = lambda number: b"run %d" % number
         self.after: Callable[[Any, Any], Awaitable[None]] | None = None
         self._open = not held

@@ -25,6 +25,7 @@ from millpond.cache.landing import START_OVER, Landed, StartOver
 from millpond.cache.store import Store
 from millpond.core.codec import Codec
 from millpond.core.entry import NO_ERA, new_generation, pack_error, pack_lease, pack_value
+from millpond.core.supervisor import Supervisor
 from millpond.core.watch import Watch, Watches
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Redis:
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.watches = Watches()
+        self.supervisor = Supervisor()
         self.reads: list[asyncio.Future[tuple[bytes | None, float | None]]] = []
 
     def emit(self, event: Event) -> None:
@@ -408,6 +410,7 @@ async def test_callers_are_answered_whenever_the_flight_is_cancelled() -> None:
         if steps > 2:
             course.loads[0].set_result(1)
             await turn()
+        await course.store.redis.supervisor.aclose()
         course.task.cancel()
         await asyncio.wait([course.task])
         await turn()

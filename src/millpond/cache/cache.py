@@ -591,8 +591,8 @@ class Cache(Generic[T]):
             tags: Templates as the key's, of what the values are to be deleted by: `"org:{org_id}"`
                 is the tag `("org", org_id)`.
             ignore: Parameters that the value does not depend on. All others must be in the
-                template, except `self` and `cls`, and FastAPI's: what `Depends` provides,
-                `Request`, `Response`, `BackgroundTasks`.
+                template, those that FastAPI takes from the request too; except `self` and `cls`,
+                `Response` and `BackgroundTasks`.
 
         Returns:
             A decorator that makes the function a `Cached`.
@@ -792,8 +792,8 @@ class Cache(Generic[T]):
     async def touch(self, *keys: Key, ttl: float | timedelta | None = None) -> int:
         """Give values that are there a new time to live, counted from now.
 
-        Leases, write marks, errors and values of other versions are left alone. It does not make
-        a value any fresher.
+        Leases, write marks, errors, values of other versions and those that are stale (`expire`, or
+        past their time) are left alone: it makes no value any fresher.
 
         Args:
             keys: Their keys.
@@ -936,7 +936,7 @@ class Cache(Generic[T]):
     async def _change_tags(
         self, tags: Collection[Key], changes: Callable[[tuple[str, ...]], list[Invalidation]]
     ) -> bool:
-        marks = tag_names(self._keyspace, tags)
+        marks = tag_names(self._keyspace, tags, of_one_entry=False)
         if not marks or self._unused():
             return True
         names = [self._versions.tag_key(mark) for mark in marks]

@@ -25,6 +25,7 @@ from millpond.cache.decorated import Decorated
 from millpond.cache.tags import check_tags
 from millpond.cache.template import Field, key_maker, parse_key
 from millpond.core.durations import milliseconds
+from millpond.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine
@@ -67,6 +68,7 @@ class Cached(Decorated[T], Generic[P, T]):
         parameters = self._parameters
         parts = parse_key(template)
         parameters.check(template, parts, ignore)
+        self._of_class = next(iter(parameters.places), "") == "cls"
         self._make_tags = tuple([self._tag_maker(tag) for tag in check_tags(tags)])
         if ttl is not None:
             milliseconds(ttl, "ttl")
@@ -204,7 +206,7 @@ class Cached(Decorated[T], Generic[P, T]):
         Raises:
             TypeError: The function would not take these arguments.
         """
-        values = self._values(self._object + args, kwargs)
+        values = self._values(self._with_object(args), kwargs)
         return tuple([make(values) for make in self._make_tags])
 
     # -- as a method ------------------------------------------------------------------------
@@ -220,9 +222,20 @@ class Cached(Decorated[T], Generic[P, T]):
         return self._bound_to(instance)
 
     def _key(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Key:
+        return self._make_key(self._values(self._with_object(args), kwargs))
+
+    def _with_object(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
         if self._object:
-            args = self._object + args
-        return self._make_key(self._values(args, kwargs))
+            return self._object + args
+        if self._of_class and not isinstance(args[0] if args else None, type):
+            # From Python 3.13 on `@classmethod` binds the call and none of the attributes: the
+            # arguments would be taken one place too far to the left.
+            name = self.__name__
+            raise ConfigError(
+                f"{name} is a classmethod, and its class has to be passed here: "
+                f"Class.{name}.delete(Class, ...)"
+            )
+        return args
 
     def _tag_maker(self, template: str) -> Callable[[tuple[Any, ...]], Key]:
         """Check a tag's template as one of a key, but that it may leave out what it likes."""

@@ -40,6 +40,7 @@ from millpond.cache.decision import Found, Verdict
 from millpond.cache.failing import defer, publish
 from millpond.cache.landing import Callers, Landed
 from millpond.cache.loaded import NOT_MODIFIED, asked, unwrapped
+from millpond.cache.tags import MOST_TAGS, not_too_many
 from millpond.cache.waiting import Waiter, current
 from millpond.core.entry import new_generation
 from millpond.errors import (
@@ -161,9 +162,21 @@ class Flight(Waiter, Generic[T]):
         """
         self._leave()
         if task.cancelled():
-            self._fail(ClosedError("the client was closed while the value was being loaded"))
+            self._fail(self._why_cancelled())
         elif (error := task.exception()) is not None:
             self._fail(MillpondError(f"the loader for {self._key!r} ended with {error!r}"))
+
+    def _why_cancelled(self) -> MillpondError:
+        try:
+            closing = self._store.client.supervisor.closed
+        except MillpondError:  # it is closed already
+            closing = True
+        if closing:
+            return ClosedError("the client was closed while the value was being loaded")
+        return MillpondError(
+            f"the load of {self._key!r} was cancelled, perhaps by its own loader, which must not "
+            "cancel the task that it runs in"
+        )
 
     # -- the course -------------------------------------------------------------------------
 
@@ -253,7 +266,11 @@ class Flight(Waiter, Generic[T]):
         """Begin to read the versions of what may be stored: of what is kept, too, with its tags."""
         tags = self._tags
         if self._revalidate is not None and verdict.seen.how == "s":
-            tags = tuple(dict.fromkeys((*tags, *[tag for tag, _ in verdict.tags])))
+            both = tuple(dict.fromkeys((*tags, *[tag for tag, _ in verdict.tags])))
+            if len(both) <= MOST_TAGS:
+                tags = both
+            else:  # kept again and again, by calls with other tags: loaded anew, it has the call's
+                self._revalidate = None
         return self._store.capture(tags, self._ttl)
 
     async def _lead(self, generation: bytes, capture: Capture, kept: Verdict | None = None) -> None:
@@ -282,6 +299,7 @@ class Flight(Waiter, Generic[T]):
                 store.release(self._key, generation)
                 stored = self._refused("invalidated")
             else:
+                not_too_many(captured.tags)
                 entry, ttl = store.entry(generation, landed.payload, lifetime, captured, took)
                 # From here the fill is on its way: whoever comes now begins anew.
                 self._leave()

@@ -2,7 +2,9 @@
 
 The classic defect of caching decorators is a parameter that the key does not have: two different
 calls, one value. So every parameter is in the template, or is named in `ignore`, or is of the few
-that never tell values apart by themselves: `self` and `cls`, and what FastAPI passes in.
+that never tell values apart by themselves: `self` and `cls`, and what FastAPI passes in to be
+written to. What it takes from the request (`Depends`, `Request`) is where a handler has its user
+from, so that it is not left out in silence.
 """
 
 from __future__ import annotations
@@ -25,13 +27,13 @@ _VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 # Recognised by name: this package does not import web frameworks.
 _PASSED_IN = frozenset(
     (
-        ("starlette.requests", "HTTPConnection"),  # Request and WebSocket derive from it
         ("starlette.responses", "Response"),
         ("starlette.background", "BackgroundTasks"),
         ("fastapi.security.oauth2", "SecurityScopes"),
     )
 )
 _DEPENDS = ("fastapi.params", "Depends")  # Security derives from it
+_CONNECTION = ("starlette.requests", "HTTPConnection")  # Request and WebSocket derive from it
 
 
 class Parameters:
@@ -254,6 +256,13 @@ class Parameters:
                 f"name; give it a parameter for each, or ignore=({name!r},) where the value does "
                 "not depend on them"
             )
+        if self._of_request(name):
+            return (
+                f"the template {template!r} leaves out {name!r}, which FastAPI takes from the "
+                f"request: {self._name} would give what it made for one visitor to all; name what "
+                f"tells them apart, as in '{template}:{{{name}.id}}', or ignore=({name!r},) if the "
+                "value does not depend on it"
+            )
         return (
             f"the template {template!r} leaves out {name!r}: calls of {self._name} that differ in "
             f"it would share one value; write '{template}:{{{name}}}', or ignore=({name!r},) if "
@@ -261,9 +270,14 @@ class Parameters:
         )
 
     def _passed_in(self, name: str) -> bool:
-        """Tell whether a parameter is the object of a method, or FastAPI's to pass."""
+        """Tell whether a parameter is the object of a method, or FastAPI's to be written to."""
         if name in ("self", "cls") and self._names[0] == name:
             return True
+        annotation = plain(self._hints.get(name, UNKNOWN))
+        return isinstance(annotation, type) and _is(annotation, _PASSED_IN)
+
+    def _of_request(self, name: str) -> bool:
+        """Tell whether FastAPI makes a parameter of the request, or passes the request itself."""
         default: object = self._parameters[name].default
         if _is(type(default), (_DEPENDS,)):
             return True
@@ -273,7 +287,7 @@ class Parameters:
             annotation, *extras = get_args(annotation)
             if any(_is(type(extra), (_DEPENDS,)) for extra in extras):
                 return True
-        return isinstance(annotation, type) and _is(annotation, _PASSED_IN)
+        return isinstance(annotation, type) and _is(annotation, (_CONNECTION,))
 
 
 def _names(ignore: Collection[str]) -> Collection[str]:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from millpond.core.keys import Key, Keyspace
 
-__all__ = ["MOST_TAGS", "check_tags", "tag_names"]
+__all__ = ["MOST_TAGS", "check_tags", "not_too_many", "tag_names"]
 
 T = TypeVar("T")
 
@@ -19,19 +19,23 @@ MOST_TAGS = 50
 """Of one entry: each costs a read for every hit, and all must fit into the entry's header."""
 
 
-def tag_names(keyspace: Keyspace, tags: Collection[Key]) -> tuple[str, ...]:
+def tag_names(
+    keyspace: Keyspace, tags: Collection[Key], *, of_one_entry: bool = True
+) -> tuple[str, ...]:
     """Return what tags are called in Redis, each once.
 
     Args:
         keyspace: Of the cache.
         tags: Keys: `"premium"`, `("author", 7)`.
+        of_one_entry: Whether they are to be stored with an entry, which has room for so many.
 
     Raises:
         ConfigError: Too many, one that is no key, or a str instead of a collection of them.
     """
     tags = _collection(tags, "keys")
     names = tuple(dict.fromkeys(keyspace(tag).removeprefix(keyspace.head) for tag in tags))
-    _not_too_many(names)
+    if of_one_entry:
+        not_too_many(names)
     return names
 
 
@@ -45,7 +49,7 @@ def check_tags(templates: Collection[str]) -> tuple[str, ...]:
         ConfigError: Too many, or a str instead of a collection of them.
     """
     chosen = tuple(dict.fromkeys(_collection(templates, "templates")))
-    _not_too_many(chosen)
+    not_too_many(chosen)
     return chosen
 
 
@@ -57,7 +61,12 @@ def _collection(tags: Collection[T], what: str) -> Collection[T]:
     return tags
 
 
-def _not_too_many(names: Collection[str]) -> None:
+def not_too_many(names: Collection[object]) -> None:
+    """Refuse more tags than an entry may have.
+
+    Raises:
+        ConfigError: Naming the fix.
+    """
     if len(names) > MOST_TAGS:
         raise ConfigError(
             f"{len(names)} tags are more than the {MOST_TAGS} that an entry may have; each is one "

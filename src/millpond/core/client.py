@@ -197,6 +197,7 @@ class Client:
         if self._loop is not None and self._loop.is_closed():
             self._detach()  # that loop ended without closing the client
             self._own_watches.clear()
+            self._journal.stranded()
         if self._loop is not None:
             where = "this event loop" if self._loop is loop else "another event loop"
             raise ConfigError(
@@ -241,6 +242,8 @@ class Client:
             ConfigError: It is open on another event loop, which still lives.
         """
         if self._loop is None or self._loop.is_closed():
+            if self._loop is not None:
+                self._journal.stranded()
             self._detach()
             return
         stay_on(self._loop)

@@ -254,6 +254,12 @@ class Journal:
         if self._pending:
             self._emit(InvalidationsLeft(count=len(self._pending)))
 
+    def stranded(self) -> None:
+        """Expect nothing more of an event loop that ended without closing the client."""
+        self._lane = None
+        self.under_way.clear()
+        self._timer = None  # it never fires, and nothing would be tried again while it stood here
+
     # -- saying it again ----------------------------------------------------------------------
 
     def _again_later(self) -> None:

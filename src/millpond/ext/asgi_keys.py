@@ -27,6 +27,7 @@ from urllib.parse import parse_qsl, unquote, urlencode
 
 import msgspec
 
+from millpond.core.keys import LONGEST
 from millpond.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ _CONDITIONS = frozenset((b"if-none-match", b"if-modified-since"))
 _ENCODING = b"accept-encoding"
 _CODINGS = frozenset((b"br", b"gzip", b"zstd"))
 _SCHEMES = ("http", "https")
-_QUICK = 250  # characters that fit into a key whatever they are: beyond it, try
+_AROUND = 40  # bytes beside a URL's parts: what tells a tag from others, a variant, colons
 
 
 class Asked(msgspec.Struct, frozen=True, gc=False):
@@ -90,6 +91,8 @@ class PageKeys:
             ConfigError: One that cannot be, or contradicts another.
         """
         self._keyspace = keyspace
+        # Characters that fit into a key whatever they are, for UTF-8 has at most 4 bytes.
+        self._quick = (LONGEST - len(keyspace.head.encode()) - _AROUND) // 4
         self._hosts = None if hosts is None else _checked_hosts(hosts)
         self._query = None if query is None else frozenset(_listed(query, "query"))
         self.vary = _headers(vary, "vary")
@@ -183,7 +186,7 @@ class PageKeys:
 
     def _key(self, path: str, where: str, query: str) -> tuple[str, ...]:
         """Return the key of a URL: three parts; a digest of them alone where they are too long."""
-        if len(path) + len(query) + len(where) > _QUICK:
+        if len(path) + len(query) + len(where) > self._quick:  # it may not fit: try
             try:
                 self._keyspace(("url", path, where, query, "0" * 32))
             except ConfigError:  # too long

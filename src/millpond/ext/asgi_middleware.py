@@ -130,9 +130,12 @@ class ResponseCacheMiddleware:
                 page = failed.page
             except RemoteLoadError:
                 page = None
+            if page is None:
+                page = run.page  # an error, where all that is known is that nothing can be kept
             if page is None and run.handed:
                 await run.hand_over(receive, send)
             elif page is None:
+                run.leave()  # it may run for all that: the mark that nothing can be kept is stale
                 await self._alone(cache, scope, receive, send)
             elif page is run.page:
                 await send_page(page, asked.conditions, send, fresh=True)

@@ -128,9 +128,12 @@ def _lifetime(
 
 
 def _directives(value: bytes) -> dict[bytes, bytes]:
-    """Take apart a `Cache-Control`; of one that is said twice the smaller number counts."""
+    """Take apart a `Cache-Control`; of one that is said twice the smaller number counts.
+
+    Semicolons are wrong there, and common: `private; max-age=60` is meant to be private.
+    """
     said: dict[bytes, bytes] = {}
-    for part in value.lower().split(b",") if value else ():
+    for part in value.lower().replace(b";", b",").split(b",") if value else ():
         word, _, argument = part.partition(b"=")
         word, argument = word.strip(), argument.strip().strip(b'"')
         if word and (word not in said or _seconds(argument, 0) < _seconds(said[word], 0)):

@@ -34,6 +34,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from millpond.cache.loaded import Loaded
+from millpond.errors import MillpondError
 from millpond.events import ResponseNotKept
 from millpond.ext.asgi_page import Page, made
 from millpond.ext.asgi_rules import Ruling, rule
@@ -164,6 +165,10 @@ class PageRun:
             if self._left:
                 raise
             return error
+        except BaseException as error:
+            if not self._decided.done():  # nobody else would tell those who wait
+                self._decided.set_exception(MillpondError(f"the application ended with {error!r}"))
+            raise
         finally:
             self._hurry_no_more()
         if not self._decided.done():

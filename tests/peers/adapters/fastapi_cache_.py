@@ -6,18 +6,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
+from fastapi import FastAPI, Request
 from fastapi_cache import FastAPICache
 from fastapi_cache.backends.redis import RedisBackend
 from fastapi_cache.decorator import cache
 from fastapi_cache.key_builder import default_key_builder
 from redis import asyncio as aioredis
 
+from tests.peers.adapters.asking import ask
 from tests.peers.adapters.loading import LOADER, load_current
 
 if TYPE_CHECKING:
-    from tests.peers.contract import Key, Load
+    from collections.abc import Mapping
 
-__all__ = ["Caching"]
+    from tests.peers.contract import Key, Load, Page
+
+__all__ = ["Caching", "Responding"]
 
 
 @cache(expire=60)
@@ -26,7 +30,7 @@ async def fetch(*key: str):
     return await load_current()
 
 
-class Caching:
+class _Opened:
     """The quick start's set-up; it is one for the whole process."""
 
     def __init__(self, url: str) -> None:
@@ -43,6 +47,10 @@ class Caching:
         """Disconnect."""
         await self._redis.close()
 
+
+class Caching(_Opened):
+    """A decorated function."""
+
     async def get_or_compute(self, key: Key, load: Load) -> Any:
         """Call the decorated function."""
         LOADER.set(load)
@@ -53,3 +61,24 @@ class Caching:
         args = (key,) if isinstance(key, str) else key
         name = default_key_builder(fetch.__wrapped__, "fastapi-cache:", args=args, kwargs={})
         await FastAPICache.clear(key=name)
+
+
+class Responding(_Opened):
+    """A decorated route."""
+
+    async def __aenter__(self) -> Self:
+        """Connect, and make the application."""
+        await super().__aenter__()
+        self._app = FastAPI()
+
+        @self._app.get("/pages/{name}")
+        @cache(expire=60)
+        async def page(name: str, request: Request) -> str:
+            return self._page(request.headers)
+
+        return self
+
+    async def get(self, path: str, headers: Mapping[str, str], page: Page) -> str:
+        """GET."""
+        self._page = page
+        return (await ask(self._app, path, headers)).decode()

@@ -6,23 +6,23 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import quote
 
-from fastapi import Depends, FastAPI
+from fastapi import Depends, FastAPI, Request
 from redis.asyncio import Redis
 from redis_fastapi import FastAPIRedis, cache, cache_evict, get_settings
 from redis_fastapi.cache import default_key_builder
 from redis_fastapi.ratelimit_backend import RateLimitBackend
 
+from tests.peers.adapters.asking import ask
 from tests.peers.adapters.loading import LOADER, load_current
 from tests.peers.contract import Answer, NotApplicable, Quota
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping
+    from collections.abc import Mapping
 
-    from tests.peers.contract import Key, Load
+    from tests.peers.contract import Key, Load, Page
 
-__all__ = ["Caching", "Limiting"]
+__all__ = ["Caching", "Limiting", "Responding"]
 
 
 class Caching:
@@ -68,32 +68,39 @@ class Caching:
 
     async def _request(self, method: str, key: Key) -> bytes:
         path = "/items/" + (key if isinstance(key, str) else "/".join(key))
-        scope = {
-            "type": "http",
-            "asgi": {"version": "3.0"},
-            "http_version": "1.1",
-            "method": method,
-            "scheme": "http",
-            "path": path,
-            "raw_path": quote(path).encode(),
-            "query_string": b"",
-            "root_path": "",
-            "headers": [(b"host", b"peers")],
-            "client": ("127.0.0.1", 1),
-            "server": ("127.0.0.1", 80),
-        }
-        body = b""
+        return await ask(self._app, path, method=method)
 
-        async def receive() -> dict[str, Any]:
-            return {"type": "http.request", "body": b"", "more_body": False}
 
-        async def send(message: MutableMapping[str, Any]) -> None:
-            nonlocal body
-            if message["type"] == "http.response.body":
-                body += message.get("body", b"")
+class Responding:
+    """One cached route."""
 
-        await self._app(scope, receive, send)
-        return body
+    def __init__(self, url: str) -> None:
+        """Take the address."""
+        self._url = url
+
+    async def __aenter__(self) -> Self:
+        """Make the application, and start it."""
+        get_settings().url = self._url
+        app = FastAPI()
+        FastAPIRedis(app).lifespan().caching()
+
+        @app.get("/pages/{name}", dependencies=[Depends(cache(ttl=60))])
+        async def page(name: str, request: Request) -> str:
+            return self._page(request.headers)
+
+        self._app = app
+        self._lifespan = app.router.lifespan_context(app)
+        await self._lifespan.__aenter__()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        """Stop it."""
+        await self._lifespan.__aexit__(None, None, None)
+
+    async def get(self, path: str, headers: Mapping[str, str], page: Page) -> str:
+        """GET."""
+        self._page = page
+        return (await ask(self._app, path, headers)).decode()
 
 
 class Limiting:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
+from fastapi import FastAPI, Request
+
 from millpond import (
     Cache,
     CachePolicy,
@@ -17,14 +19,18 @@ from millpond import (
     SlidingWindow,
     TokenBucket,
 )
+from millpond.ext.fastapi import ResponseCache, ResponseCacheMiddleware
+from tests.peers.adapters.asking import ask
 from tests.peers.contract import Answer, Quota
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from millpond import Policy
     from millpond.lock.hold import Hold
-    from tests.peers.contract import Key, Load
+    from tests.peers.contract import Key, Load, Page
 
-__all__ = ["Bucket", "Caching", "Locking", "Near", "Window"]
+__all__ = ["Bucket", "Caching", "Locking", "Near", "Responding", "Window"]
 
 
 class _Opened:
@@ -54,6 +60,29 @@ class Caching(_Opened):
     async def delete(self, key: Key) -> None:
         """Delete."""
         await self._cache.delete(key)
+
+
+class Responding(_Opened):
+    """A route behind `ResponseCacheMiddleware`."""
+
+    def __init__(self, url: str) -> None:
+        """Make the application."""
+        super().__init__(url)
+        self._app = FastAPI()
+        self._app.add_middleware(
+            ResponseCacheMiddleware,
+            cache=ResponseCache(self._client, "pages", ttl=60),
+            paths=["/pages/{name}"],
+        )
+
+        @self._app.get("/pages/{name}")
+        async def page(name: str, request: Request) -> str:
+            return self._page(request.headers)
+
+    async def get(self, path: str, headers: Mapping[str, str], page: Page) -> str:
+        """GET."""
+        self._page = page
+        return (await ask(self._app, path, headers)).decode()
 
 
 class Near(_Opened):

@@ -1,4 +1,4 @@
-"""Cache, lock and limit on plain redis-py, as tutorials write them; their races are the subject."""
+"""Caches, lock, limit on plain redis-py, as tutorials write them; their races are the subject."""
 
 # pyright: basic
 
@@ -10,14 +10,18 @@ import math
 import time
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from fastapi import FastAPI, Request
 from redis.asyncio import Redis
 
+from tests.peers.adapters.asking import ask
 from tests.peers.contract import Answer, NotApplicable, Quota
 
 if TYPE_CHECKING:
-    from tests.peers.contract import Key, Load
+    from collections.abc import Mapping
 
-__all__ = ["Caching", "Limiting", "Locking"]
+    from tests.peers.contract import Key, Load, Page
+
+__all__ = ["Caching", "Limiting", "Locking", "Responding"]
 
 
 class _Opened:
@@ -55,6 +59,31 @@ class Caching(_Opened):
     async def delete(self, key: Key) -> None:
         """DEL."""
         await self._redis.delete(_name(key))
+
+
+class Responding(_Opened):
+    """GET, SET EX, by the path."""
+
+    async def __aenter__(self) -> Self:
+        """Connect, and make the application."""
+        await super().__aenter__()
+        self._app = FastAPI()
+
+        @self._app.get("/pages/{name}")
+        async def page(name: str, request: Request) -> str:
+            stored = await self._redis.get(request.url.path)
+            if stored is not None:
+                return json.loads(stored)
+            answer = self._page(request.headers)
+            await self._redis.set(request.url.path, json.dumps(answer), ex=60)
+            return answer
+
+        return self
+
+    async def get(self, path: str, headers: Mapping[str, str], page: Page) -> str:
+        """GET."""
+        self._page = page
+        return (await ask(self._app, path, headers)).decode()
 
 
 def _name(key: Key) -> str:

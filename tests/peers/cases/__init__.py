@@ -46,6 +46,7 @@ _NAMES = (
     "undecodable",
     "colliding_keys",
     "cache_expiry",
+    "another_user",
     "near_changed",
     "near_flushed",
     "near_cut_off",
