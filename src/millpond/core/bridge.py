@@ -98,6 +98,11 @@ class Bridge:
         """How many commands wait for a reply, or for their turn."""
         return self._piped + sum(len(slots) for _, slots in self._queue)
 
+    @property
+    def queued(self) -> int:
+        """How many commands have been given to a pipeline, or will be to the next."""
+        return self.commands + sum(len(slots) for _, slots in self._queue)
+
     def call(self, args: tuple[Arg, ...]) -> asyncio.Future[Any]:
         """Queue one command."""
         check(args)
