@@ -304,6 +304,49 @@ async def test_change_of_tags_costs_a_read_of_the_era_and_no_copy(
     assert near_hits(one) == hits + 2
 
 
+@pytest.mark.parametrize("where", ["server", "memory"])
+async def test_who_only_asks_for_many_has_copies_again_after_a_change_of_tags(
+    where: str, request: pytest.FixtureRequest
+) -> None:
+    url = request.getfixturevalue("url") if where == "server" else "memory://many"
+    async with Member[int](url, policy=NEAR) as one, Member[int](url) as other:
+        await keep(one, 1)
+        await keep(one, 2)
+        assert await other.cache.delete_tags("a") is True
+        await pushed(one)
+        hits = near_hits(one)
+        many = one.cache.get_many([1, 2]), one.cache.get_many([2, 1])
+        assert await asyncio.gather(*many) == [{1: 1, 2: 1}, {2: 1, 1: 1}]
+        assert near_hits(one) == hits, "it might have been cleared"
+        assert await one.cache.get_many([1, 2]) == {1: 1, 2: 1}
+        assert near_hits(one) == hits + 2
+        await other.cache.clear()
+        await pushed(one)
+        assert await one.cache.get_many([1, 2]) == {}
+        assert copies(one) == 0
+
+
+async def test_many_who_find_no_copy_in_one_turn_send_one_read(one: Member[int]) -> None:
+    await one.cache.set_many({1: 1, 2: 2})
+    before = one.client.statistics().commands
+    got = await asyncio.gather(*[one.cache.get(key) for key in (1, 2) * 50])
+    assert got == [1, 2] * 50
+    # The era for the comparison and, tracked, for the copies; the two keys.
+    assert one.client.statistics().commands - before == 1 + 3 * 3
+    assert copies(one) == 2
+
+
+async def test_caller_behind_a_delete_does_not_share_the_read_ahead_of_it(
+    one: Member[int], other: Member[int]
+) -> None:
+    await other.cache.set(1, 5)
+    ahead, deleted, behind = await asyncio.gather(
+        one.cache.get(1), one.cache.delete(1), one.cache.get(1)
+    )
+    assert (ahead, deleted, behind) == (5, True, MISSING)
+    assert copies(one) == 0
+
+
 async def test_copy_that_changes_while_the_era_is_unknown_does_not_come_back(
     one: Member[int], other: Member[int]
 ) -> None:

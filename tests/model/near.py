@@ -232,9 +232,10 @@ class OneProcess:
                 what = f"the process was told of the delete that followed version {state.told}"
                 raise Violation("as told", what, step=said)
             return said, state
-        tracked = not state.armed and not self._rules.era_untracked
-        armed = state.armed
-        era = Message("era", tracked=not armed, value=(0, int(tracked)))
+        asked = any(message.tracked for message in (*state.out, *state.come))
+        arms = not (state.armed or asked)
+        tracked = arms and not self._rules.era_untracked
+        era = Message("era", tracked=arms, value=(0, int(tracked)))
         out = (*state.out, era, Message("key", state.acked))
         return f"a caller reads (must see {state.acked})", state._replace(
             out=out, idle=state.idle - 1

@@ -46,6 +46,10 @@ class Line:
     def call(self, args: tuple[Arg, ...]) -> asyncio.Future[Any]:
         raise NotImplementedError
 
+    @property
+    def queued(self) -> int:
+        raise NotImplementedError
+
     def group(self, commands: Sequence[tuple[Arg, ...]], slots: tuple[Slot, ...]) -> None:
         if self.closed:
             raise ClosedError("closed")

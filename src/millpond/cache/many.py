@@ -112,6 +112,8 @@ async def read_many(
 
     asked = names.items() if store.near is None else _not_near(store.near, names, values)
     some_near = bool(values)
+    if store.near is not None and asked:
+        store.near.rearm()  # MGET is not tracked, so this would serve nothing near ever again
     for some in batched(asked, BATCH):
         versions.ask()
         try:

@@ -27,6 +27,8 @@ when one of them changes. What must stay true:
    `ttl` at the latest, and when it could be served only as stale.
 6. What this process itself has changed is forgotten when the change is acknowledged, before its
    caller goes on: the push about it may come after the acknowledgement.
+7. Whoever finds no copy because the era is in doubt has it read anew, also when he reads past this
+   (`get_many`, whose MGET is not tracked): else nothing would be given again until another did.
 
 Copies that nobody can change are shared; of others the bytes are kept, and decoded for each caller.
 """
@@ -34,10 +36,12 @@ Copies that nobody can change are shared; of others the bytes are kept, and deco
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from millpond.cache.copies import Copies
+from millpond.cache.leaving import Callers, Leaving, answer, refuse
 from millpond.cache.missing import MISSING, Missing
 from millpond.core.durations import seconds
 from millpond.core.entry import HEAD_SIZE
@@ -71,6 +75,7 @@ class Near(Generic[T]):
         "_heartbeat",
         "_hit",
         "_kept",
+        "_leaving",
         "_lock",
         "_loop",
         "_name_of_era",
@@ -113,6 +118,7 @@ class Near(Generic[T]):
         self._ttl = float("inf") if policy.ttl is None else seconds(policy.ttl, "near ttl")
         self._heartbeat = seconds(policy.heartbeat, "heartbeat")
         self._name_of_era = versions.key.encode()
+        self._leaving = Leaving()
         self._reading: dict[str, object] = {}  # a token each, which a push takes away
         self._lock = Lock()  # a shared memory:// tells of changes on other threads
         self._armed = False
@@ -152,6 +158,8 @@ class Near(Generic[T]):
     def read(self, name: str) -> asyncio.Future[bytes | None]:
         """Read a key, be told of its next change, and keep a copy.
 
+        Callers of one turn share one read (`leaving.py`).
+
         Raises:
             ConfigError: The server does not push.
             ClosedError: The client is not open.
@@ -168,24 +176,36 @@ class Near(Generic[T]):
         loop = asyncio.get_running_loop()
         if loop is not self._loop or client.watches is not self._watches:
             self._move(loop)
+        caller: asyncio.Future[bytes | None] = loop.create_future()
+        lane = client.lane
+        if lane is not None and (others := self._leaving.callers(lane, name)) is not None:
+            others.append(caller)
+            return caller
         sent = loop.time()
         if not self._armed:
             self._read_era(sent)
-        answer: asyncio.Future[bytes | None] = loop.create_future()
+        callers: Callers = [caller]
 
         def told(raw: bytes | None, left: float | None, token: object) -> None:
             if raw is not None and client.pushes:
                 self._put(name, raw, sent, left, token)
-            if not answer.done():
-                answer.set_result(raw)
+            answer(callers, raw)
 
-        def failed(future: asyncio.Future[Any]) -> None:
-            error = None if future.cancelled() else future.exception()
-            if not answer.done() and error is not None:
-                answer.set_exception(error)
+        self._tracked(name, told).add_done_callback(partial(refuse, callers))
+        if lane is not None:
+            self._leaving.add(lane, name, callers)
+        return caller
 
-        self._tracked(name, told).add_done_callback(failed)
-        return answer
+    def rearm(self) -> None:
+        """Have the copies count again whose era is in doubt; for who reads past the near cache.
+
+        Redis: CLIENT CACHING YES, GET and PTTL of the namespace's version, if there are any.
+        """
+        if self._armed or not self._copies or self._client.watches is not self._watches:
+            return
+        loop = asyncio.get_running_loop()
+        if loop is self._loop:
+            self._read_era(loop.time())
 
     def _tracked(
         self, name: str, tell: Callable[[bytes | None, float | None, object], None]
@@ -211,8 +231,14 @@ class Near(Generic[T]):
         return future
 
     def _read_era(self, sent: float) -> None:
-        """Read the namespace's version, whose next change will be pushed."""
+        """Read the namespace's version, whose next change will be pushed, if nobody does.
+
+        One that has left will do: what it brings counts for whoever reads later, too, and if the
+        version is changed before it is told, a push takes its token, and the next caller reads.
+        """
         versions = self._versions
+        if versions.key in self._reading:
+            return
 
         def told(raw: bytes | None, _: float | None, token: object) -> None:
             versions.take(raw)

@@ -98,6 +98,11 @@ class Bridge:
         """How many commands wait for a reply, or for their turn."""
         return self._piped + sum(len(slots) for _, slots in self._queue)
 
+    @property
+    def queued(self) -> int:
+        """How many commands have been given to a pipeline, or will be to the next."""
+        return self.commands + sum(len(slots) for _, slots in self._queue)
+
     def get(self, key: str) -> asyncio.Future[Any]:
         """Queue a GET."""
         return self.call(("GET", key))

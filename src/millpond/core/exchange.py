@@ -400,6 +400,11 @@ class Exchange:
         return len(self._inflight)
 
     @property
+    def queued(self) -> int:
+        """How many commands have a place in the order of writing; negative: some wait for one."""
+        return -1 if self._line else self.sent + len(self._batch)
+
+    @property
     def in_flight(self) -> int:
         """How many commands await replies or their turn."""
         return len(self._inflight) + len(self._batch) + sum(len(s) for _, s in self._line)

@@ -67,6 +67,14 @@ class Lane(Protocol):
         """Queue commands that belong together, a slot for each reply."""
         ...
 
+    @property
+    def queued(self) -> int:
+        """How many commands there have been, to see whether any came between two moments.
+
+        Negative where nothing can be said: some wait for room, or all are refused.
+        """
+        ...
+
 
 class Refusing:
     """A lane on which every call fails at once."""
@@ -97,6 +105,11 @@ class Refusing:
         for slot in slots:
             if not slot.done():
                 slot.set_exception(self._error())
+
+    @property
+    def queued(self) -> int:
+        """None; and what has failed is joined by nobody."""
+        return -1
 
 
 def keep_alive(held: socket.socket) -> None:
