@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Self
 
 import pytest
+from redis.asyncio import Redis
 
 from millpond import Client
 from millpond.errors import ConfigError, LockLost, LockTimeout, NoQuorum
@@ -211,6 +212,48 @@ async def test_node_restarted_empty_has_no_vote_until_every_lease_is_over(
     async with asyncio.timeout(10), other.locks.hold("a") as rival:
         assert time.monotonic() - restarted >= LEASE
         assert rival.fence > fence
+
+
+async def test_node_restarted_while_the_clients_were_closed_has_no_vote(
+    nodes: list[Server],
+) -> None:
+    fleet = Fleet(nodes)
+    async with fleet:
+        await _held_by_another_on_two(nodes, fleet.locks)
+    nodes[1].restart()
+    async with fleet:
+        await _not_elected(fleet.locks)
+
+
+async def test_node_restarted_behind_a_client_that_reconnects_in_silence_has_no_vote(
+    nodes: list[Server],
+) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        clients = [
+            await stack.enter_async_context(
+                Client.from_redis(
+                    await stack.enter_async_context(Redis(port=node.port)), prefix="t", hooks=[]
+                )
+            )
+            for node in nodes
+        ]
+        locks = Locks(clients, "n", lease=LEASE)
+        await _held_by_another_on_two(nodes, locks)
+        nodes[1].restart()
+        await _not_elected(locks)
+
+
+async def _held_by_another_on_two(nodes: list[Server], locks: Locks) -> None:
+    async with locks.hold("a"):
+        pass
+    for server in nodes[:2]:
+        server.execute("SET", locks.key("a"), "1:another", "PX", 30_000)
+
+
+async def _not_elected(locks: Locks) -> None:
+    with pytest.raises((NoQuorum, LockTimeout)):
+        async with locks.hold("a", wait=0):
+            pytest.fail("there are two holders")
 
 
 async def test_minority_won_beside_another_holder_is_given_back_while_waiting(
