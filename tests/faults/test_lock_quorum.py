@@ -13,6 +13,7 @@ import pytest
 from redis.asyncio import Redis
 
 from millpond import Client
+from millpond.core.lease import RELEASE
 from millpond.errors import ConfigError, LockLost, LockTimeout, NoQuorum
 from millpond.lock.locks import Locks
 from tests.support.lockers import cancel_at
@@ -335,6 +336,49 @@ async def test_cancelled_at_any_await_leaves_no_node_locked(
         struck, _ = await cancel_at(step, use(), answered=answered)
         await freed(nodes, one.locks.key("a"))
     assert step >= 4
+
+
+@pytest.mark.parametrize("forgetful", [3, 1])
+async def test_cancelled_where_nodes_have_forgotten_the_script_leaves_none_locked(
+    nodes: list[Server], one: Fleet, forgetful: int
+) -> None:
+    """They are asked again, by the source, and that is behind the release."""
+    async with one.locks.hold("warm"):
+        pass
+    for server in nodes[:forgetful]:
+        server.execute("SCRIPT", "FLUSH")
+        server.execute("SCRIPT", "LOAD", RELEASE.source)
+    run = asyncio.create_task(_entered(one))
+    await asyncio.sleep(0)
+    run.cancel()
+    await asyncio.wait([run])
+    await asyncio.sleep(0.05)
+    await freed(nodes, one.locks.key("a"))
+
+
+async def test_lost_election_leaves_no_node_locked_that_had_forgotten_the_script(
+    nodes: list[Server],
+) -> None:
+    async with Proxy(nodes[2].port) as slow, Fleet([*nodes[:2], slow]) as fleet:
+        async with fleet.locks.hold("warm"):
+            pass
+        key = fleet.locks.key("a")
+        nodes[2].execute("SCRIPT", "FLUSH")
+        nodes[2].execute("SCRIPT", "LOAD", RELEASE.source)
+        for server in nodes[:2]:
+            server.execute("SET", key, "1:another", "PX", 30_000)
+        slow.to_client.hold()
+        with pytest.raises(LockTimeout):
+            async with fleet.locks.hold("a", wait=0):
+                pytest.fail("another has the majority")
+        slow.to_client.release()
+        await asyncio.sleep(0.05)
+        await freed(nodes[2:], key)
+
+
+async def _entered(fleet: Fleet) -> None:
+    async with fleet.locks.hold("a"):
+        await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize("count", [0, 2, 4])

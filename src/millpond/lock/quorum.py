@@ -16,7 +16,9 @@ What must stay true:
        raise sent; one node of three obeys; the next holder's majority is the other two: its fence
        would be the lower one. So an unconfirmed raise is no acquisition.
 4. Requests go to all nodes at once, and nobody waits for a node once the others have decided. One
-   that answers late is given its release in the same order on the same connection.
+   that answers late is given its release in the same order on the same connection. One that has
+   forgotten the script is asked again by its source, which is behind that release; so whoever
+   grants what was given up meanwhile is told once more.
 5. What was won on a minority is given back at once, and tried again after a pause of random
    length: otherwise three who have a node each would collide for ever.
 6. What is tried again is tried under another token:
@@ -124,6 +126,7 @@ class Quorum:
         self._most = len(nodes) // 2 + 1
         self._timeout = timeout
         self._tokens: dict[str, str] = {}  # in place of a caller's, once that was given back
+        self._wanted: set[str] = set()  # tokens that were not given up yet
         self.longest = nodes[0].longest
         self._keys = lease_keys(key)
         self.key = self.place = self.group = self._keys[0]
@@ -140,12 +143,17 @@ class Quorum:
         """Ask every node; the requests are queued now."""
         infos = [_try(node.examine) for node in self._nodes]
         own, token = token, self._tokens.get(token, token)
+        self._wanted.add(token)
         votes = [_try(partial(acquire, node.client, self._keys, token, ms)) for node in self._nodes]
+        for node, vote in zip(self._nodes, votes, strict=True):
+            if vote is not None:
+                vote.add_done_callback(partial(self._voted, node, token, ms))
         return self._supervised(self._elect(infos, votes, own, token, ms), "elect")
 
     def release(self, token: str, contender: str) -> asyncio.Future[int]:  # noqa: ARG002
         """Give up on every node, on the ones that do not answer again and again."""
         token = self._tokens.pop(token, token)
+        self._wanted.discard(token)
         votes = [_try(partial(self._release_at, node, token)) for node in self._nodes]
         for node, vote in zip(self._nodes, votes, strict=True):
             if vote is not None:
@@ -207,9 +215,7 @@ class Quorum:
                 for node in self._nodes
             ]
             raised = await self._answers(raises, won)
-            if won(raised) and time.monotonic() - sent < self.trust(
-                ms / 1000
-            ):
+            if won(raised) and time.monotonic() - sent < self.trust(ms / 1000):
                 return fence
         self._give_back(token, ms)
         self._tokens[own] = new_token()
@@ -231,11 +237,20 @@ class Quorum:
         return NoQuorum(self.key, {node.name: _said(node, answer) for node, answer in pairs})
 
     def _give_back(self, token: str, ms: int) -> None:
+        self._wanted.discard(token)
         for node in self._nodes:
-            again = partial(self._release_at, node, token)
-            future = _try(again)
-            if future is not None:
-                future.add_done_callback(partial(_repeat, again, seconds=ms / 1000))
+            self._give_back_at(node, token, ms)
+
+    def _give_back_at(self, node: Node, token: str, ms: int) -> None:
+        again = partial(self._release_at, node, token)
+        future = _try(again)
+        if future is not None:
+            future.add_done_callback(partial(_repeat, again, seconds=ms / 1000))
+
+    def _voted(self, node: Node, token: str, ms: int, vote: asyncio.Future[int]) -> None:
+        granted = not vote.cancelled() and vote.exception() is None and vote.result() > 0
+        if granted and token not in self._wanted:
+            self._give_back_at(node, token, ms)
 
     async def _count(self, votes: list[Any]) -> int:
         answers = await self._answers(votes, self._decided)
