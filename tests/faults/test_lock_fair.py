@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from millpond.core.scripts import Script
+from millpond.events import ReleaseUnconfirmed
 from tests.support.fleet import until
 from tests.support.lockers import Locker
 from tests.support.proxy import Proxy
@@ -122,3 +123,70 @@ async def test_process_that_is_passed_over_keeps_its_places(server: Server) -> N
         await theirs.end()
         await leaving
         assert line.order == ["a", "b", "x", "c"]
+
+
+async def test_who_stands_behind_a_long_holder_of_the_same_process_keeps_its_place(
+    server: Server,
+) -> None:
+    """Nobody of that process asks meanwhile, and it is taken for dead if it says nothing."""
+    async with Locker(server.url) as one, Locker(server.url) as other:
+        line, theirs = Line(one), Line(other)
+        await line.begin()
+        line.join("b")
+        await settled(one)
+        theirs.order = line.order
+        theirs.join("x")
+        await asyncio.sleep(3.5)  # longer than a process that says nothing is taken to live
+        leaving = asyncio.create_task(line.end())
+        await theirs.end()
+        await leaving
+        assert line.order == ["a", "b", "x"]
+
+
+async def test_place_of_who_leaves_beside_a_hand_over_is_not_told_as_unconfirmed(
+    server: Server,
+) -> None:
+    async with Proxy(server.port) as proxy, Locker(proxy.url) as one:
+        line = Line(one)
+        await line.begin()
+        gone = line.join("b")
+        line.join("c")
+        await asyncio.sleep(0)
+        await settled(one)
+        proxy.to_client.hold()
+        line.tasks.remove(gone)
+        leaving = asyncio.create_task(line.end())
+        await until(lambda: one.client.statistics().in_flight)
+        gone.cancel()  # its turn has come, and the answer that says so is on its way
+        await asyncio.wait([gone])
+        proxy.to_client.release()
+        await leaving
+        assert line.order == ["a", "c"]
+        assert not one.told(ReleaseUnconfirmed)
+
+
+async def test_line_that_is_not_fair_and_never_empty_lets_a_fair_one_in(server: Server) -> None:
+    """They pass it on among themselves, so that it is never free unless they make way."""
+    async with Locker(server.url) as one, Locker(server.url) as other:
+        stop = asyncio.Event()
+
+        async def use() -> None:
+            while not stop.is_set():
+                async with one.locks.hold("a"):
+                    await asyncio.sleep(0.001)
+
+        users = [asyncio.create_task(use()) for _ in range(3)]
+        await until(lambda: one.locks.statistics().passed > 3)
+        try:
+            async with asyncio.timeout(2), asyncio.TaskGroup() as fair:
+                for _ in range(3):
+                    fair.create_task(_visit(other))
+        finally:
+            stop.set()
+            await asyncio.gather(*users)
+
+
+async def _visit(locker: Locker) -> None:
+    for _ in range(3):
+        async with locker.locks.hold("a", fair=True):
+            await asyncio.sleep(0.001)

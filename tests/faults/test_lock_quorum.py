@@ -10,8 +10,10 @@ import time
 from typing import TYPE_CHECKING, Self
 
 import pytest
+from redis.asyncio import Redis
 
 from millpond import Client
+from millpond.core.lease import RELEASE
 from millpond.errors import ConfigError, LockLost, LockTimeout, NoQuorum
 from millpond.lock.locks import Locks
 from tests.support.lockers import cancel_at
@@ -213,6 +215,48 @@ async def test_node_restarted_empty_has_no_vote_until_every_lease_is_over(
         assert rival.fence > fence
 
 
+async def test_node_restarted_while_the_clients_were_closed_has_no_vote(
+    nodes: list[Server],
+) -> None:
+    fleet = Fleet(nodes)
+    async with fleet:
+        await _held_by_another_on_two(nodes, fleet.locks)
+    nodes[1].restart()
+    async with fleet:
+        await _not_elected(fleet.locks)
+
+
+async def test_node_restarted_behind_a_client_that_reconnects_in_silence_has_no_vote(
+    nodes: list[Server],
+) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        clients = [
+            await stack.enter_async_context(
+                Client.from_redis(
+                    await stack.enter_async_context(Redis(port=node.port)), prefix="t", hooks=[]
+                )
+            )
+            for node in nodes
+        ]
+        locks = Locks(clients, "n", lease=LEASE)
+        await _held_by_another_on_two(nodes, locks)
+        nodes[1].restart()
+        await _not_elected(locks)
+
+
+async def _held_by_another_on_two(nodes: list[Server], locks: Locks) -> None:
+    async with locks.hold("a"):
+        pass
+    for server in nodes[:2]:
+        server.execute("SET", locks.key("a"), "1:another", "PX", 30_000)
+
+
+async def _not_elected(locks: Locks) -> None:
+    with pytest.raises((NoQuorum, LockTimeout)):
+        async with locks.hold("a", wait=0):
+            pytest.fail("there are two holders")
+
+
 async def test_minority_won_beside_another_holder_is_given_back_while_waiting(
     nodes: list[Server], one: Fleet
 ) -> None:
@@ -292,6 +336,49 @@ async def test_cancelled_at_any_await_leaves_no_node_locked(
         struck, _ = await cancel_at(step, use(), answered=answered)
         await freed(nodes, one.locks.key("a"))
     assert step >= 4
+
+
+@pytest.mark.parametrize("forgetful", [3, 1])
+async def test_cancelled_where_nodes_have_forgotten_the_script_leaves_none_locked(
+    nodes: list[Server], one: Fleet, forgetful: int
+) -> None:
+    """They are asked again, by the source, and that is behind the release."""
+    async with one.locks.hold("warm"):
+        pass
+    for server in nodes[:forgetful]:
+        server.execute("SCRIPT", "FLUSH")
+        server.execute("SCRIPT", "LOAD", RELEASE.source)
+    run = asyncio.create_task(_entered(one))
+    await asyncio.sleep(0)
+    run.cancel()
+    await asyncio.wait([run])
+    await asyncio.sleep(0.05)
+    await freed(nodes, one.locks.key("a"))
+
+
+async def test_lost_election_leaves_no_node_locked_that_had_forgotten_the_script(
+    nodes: list[Server],
+) -> None:
+    async with Proxy(nodes[2].port) as slow, Fleet([*nodes[:2], slow]) as fleet:
+        async with fleet.locks.hold("warm"):
+            pass
+        key = fleet.locks.key("a")
+        nodes[2].execute("SCRIPT", "FLUSH")
+        nodes[2].execute("SCRIPT", "LOAD", RELEASE.source)
+        for server in nodes[:2]:
+            server.execute("SET", key, "1:another", "PX", 30_000)
+        slow.to_client.hold()
+        with pytest.raises(LockTimeout):
+            async with fleet.locks.hold("a", wait=0):
+                pytest.fail("another has the majority")
+        slow.to_client.release()
+        await asyncio.sleep(0.05)
+        await freed(nodes[2:], key)
+
+
+async def _entered(fleet: Fleet) -> None:
+    async with fleet.locks.hold("a"):
+        await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize("count", [0, 2, 4])

@@ -10,6 +10,7 @@
 -- KEYS[3]  a ZSET of tickets, '<process>:<token>', by the order of their coming
 -- KEYS[4]  a ZSET of the processes that wait, each with its deadline, server milliseconds
 -- KEYS[5]  exists while somebody was refused; deleted at every release and by whoever leaves
+-- KEYS[6]  a ZSET of who waits for a holder that is not fair, each with its deadline
 -- ARGV[1]  the token
 -- ARGV[2]  the lease, milliseconds
 -- ARGV[3]  the fence's time to live, milliseconds
@@ -68,6 +69,12 @@ if held or ARGV[6] == 'q' or (first and not ours) then
   if ARGV[6] ~= 'q' then
     redis.call('SET', KEYS[5], string.format('%.0f', us), 'PX', ARGV[5], 'NX')
   end
+  if held and ARGV[6] == '' then -- those that are not fair take turns, and so let us in
+    redis.call('ZADD', KEYS[6], string.format('%.0f', now + ARGV[5]), 'f' .. ARGV[4])
+    if redis.call('PTTL', KEYS[6]) < tonumber(ARGV[5]) then
+      redis.call('PEXPIRE', KEYS[6], ARGV[5])
+    end
+  end
   return -left
 end
 local fence = us
@@ -82,4 +89,5 @@ if first and first ~= ticket then
   redis.call('ZADD', KEYS[3], redis.call('ZSCORE', KEYS[3], ticket), first)
 end
 redis.call('ZREM', KEYS[3], ticket)
+redis.call('ZREM', KEYS[6], 'f' .. ARGV[4])
 return fence

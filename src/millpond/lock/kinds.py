@@ -124,7 +124,7 @@ class Exclusive(_Single):
 
     def release(self, token: str, contender: str) -> asyncio.Future[int]:
         """Give up."""
-        keys = (self.key, self._keys[2])
+        keys = (self.key, self._keys[2], _refused(self.key))
         args = (token, contender) if contender else (token,)
         return self._client.run(RELEASE, keys=keys, args=args)
 
@@ -135,7 +135,7 @@ class Exclusive(_Single):
     def pass_on(self, token: str, to: str, ms: int, /, *, over: bool) -> asyncio.Future[int] | None:
         """Pass on to the next in this process, unless its turn is over and others wait."""
         args = (token, to, ms, ms + FENCE_TTL, "1" if over else "")
-        return self._client.run(_PASS, keys=self._keys, args=args)
+        return self._client.run(_PASS, keys=(*self._keys, _refused(self.key)), args=args)
 
 
 class Fair(_Single):
@@ -150,11 +150,11 @@ class Fair(_Single):
         """Name the keys; `process` is what this one is told apart by."""
         self._client = client
         self._process = process
-        self.key, self._fence, _ = lease_keys(key)
+        self.key, self._fence, self._waiting = lease_keys(key)
         self.group = self.key
         self._tickets = f"{self.key}:tickets"
         self._alive = f"{self.key}:alive"
-        self.place = self.signal = f"{self.key}:refused"
+        self.place = self.signal = _refused(self.key)
 
     def acquire(self, token: str, ms: int, contender: str, *, marked: bool) -> asyncio.Future[int]:  # noqa: ARG002
         """Ask, and take or keep a place; without one if nobody is to wait."""
@@ -167,13 +167,13 @@ class Fair(_Single):
     def _ask(self, token: str, ms: int, mode: str) -> asyncio.Future[int]:
         return self._client.run(
             _FAIR,
-            keys=(self.key, self._fence, self._tickets, self._alive, self.signal),
+            keys=(self.key, self._fence, self._tickets, self._alive, self.signal, self._waiting),
             args=(token, ms, ms + FENCE_TTL, self._process, _ALIVE, mode, _HEARTBEAT),
         )
 
     def release(self, token: str, contender: str) -> asyncio.Future[int]:  # noqa: ARG002
         """Give up the lock, or the place."""
-        keys = (self.key, self._tickets, self.signal)
+        keys = (self.key, self._tickets, self.signal, self._waiting)
         return self._client.run(_RELEASE_FAIR, keys=keys, args=(token, self._process))
 
     def renew(self, token: str, ms: int) -> asyncio.Future[int]:
@@ -292,6 +292,11 @@ class Writing(_Sided):
     def renew(self, token: str, ms: int) -> asyncio.Future[int]:
         """Prolong."""
         return renew(self._client, (self._writer, self._fence), token, ms)
+
+
+def _refused(key: str) -> str:
+    """Name what those in the fair line of a lock watch."""
+    return f"{key}:refused"
 
 
 def _side(side: str, contender: str) -> str:

@@ -50,6 +50,7 @@ from millpond.errors import (
     NoQuorum,
 )
 from millpond.lock.bell import Bell
+from millpond.lock.heart import Heart
 from millpond.lock.ticket import Gift, Ticket
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class Line:
     __slots__ = (
         "_began",
         "_failing",
+        "_heart",
         "_marked",
         "_queue",
         "_store",
@@ -93,6 +95,7 @@ class Line:
         self._marked = False
         self._began = 0.0  # when Redis gave the lock to this process
         self._failing: float | None = None  # since when Redis is out of reach
+        self._heart: Heart | None = None
         self.loop = loop
 
     # -- joining ------------------------------------------------------------------------------
@@ -166,10 +169,10 @@ class Line:
             self._queue = deque()
         self._queue.append(ticket)
         if self.kind.queues:
-            place = self.kind.enqueue(ticket.token, self._store.contender)
-            if place is not None:
-                place.add_done_callback(_consumed)
-                ticket.place = place
+            if self._heart is None:
+                contender = self._store.contender
+                self._heart = Heart(self.kind, self._queue, contender, self.loop)
+            self._heart.take(ticket)
         return await ticket.future
 
     def _leave(self, ticket: Ticket) -> None:
@@ -196,6 +199,8 @@ class Line:
         marked = self._marked
         contender = self._store.contender if waits or marked else ""
         future = self.kind.acquire(ticket.token, ticket.ms, contender, marked=marked)
+        if self._heart is not None:
+            self._heart.heard()
         if not future.done():  # the connection took it: what fails from here began just now
             ticket.asked = ticket.began = True
             self._marked = waits or marked
@@ -305,7 +310,8 @@ class Line:
             confirm.set_result(None if reply is None else reply >= (0 if gift.passed else 1))
         if following is None:
             return
-        following.asked = self.kind.queues or (gift.passed and reply is None)
+        unsure = gift.passed and reply is None  # the next one may have it
+        following.asked = self.kind.queues or unsure
         if gift.passed and reply is not None and reply > 0:
             if following.gone:
                 self.hand_on(following)
@@ -317,7 +323,7 @@ class Line:
         if not following.gone:
             self._tell(following, yielded)
             return
-        if following.asked:
+        if unsure:
             self._store.unconfirmed(self.kind, following, error)
         self._promote(yielded=yielded)
 
@@ -358,11 +364,9 @@ class Line:
         return None
 
     def _close(self) -> None:
+        if self._heart is not None:
+            self._heart.stop()
+            self._heart = None
         lines = self._store.lines
         if lines.get(self.kind.place) is self:
             del lines[self.kind.place]
-
-
-def _consumed(future: asyncio.Future[Any]) -> None:
-    if not future.cancelled():
-        future.exception()

@@ -124,8 +124,8 @@ class Locks:
                 hand-over that takes two round trips, and of one command a second from each
                 process that waits, by which it keeps its places; the places of a process that
                 died bar the others for at most 3 seconds. Without it tasks of one process are
-                served in order, and processes in turns of 5 ms. Both kinds exclude each other,
-                but one that is not fair does not queue behind those that are.
+                served in order, and processes in turns of 5 ms. Both kinds exclude each other, and
+                take turns, but one that is not fair does not queue behind those that are.
 
         Returns:
             A block that gives a `Held`.

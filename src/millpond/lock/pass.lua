@@ -3,6 +3,7 @@
 -- KEYS[1]  the lock: '<fence>:<token>'
 -- KEYS[2]  the last fence
 -- KEYS[3]  a ZSET of the processes that wait, each with its deadline, server milliseconds
+-- KEYS[4]  exists while somebody in a fair line was refused
 -- ARGV[1]  our token
 -- ARGV[2]  the next one's token
 -- ARGV[3]  the next one's lease, milliseconds
@@ -23,7 +24,7 @@ if ARGV[5] == '1' then
   local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
   redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now)
   if redis.call('ZCARD', KEYS[3]) > 0 then
-    redis.call('DEL', KEYS[1])
+    redis.call('DEL', KEYS[1], KEYS[4])
     return 0
   end
 end

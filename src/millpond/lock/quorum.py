@@ -5,6 +5,10 @@ What must stay true:
 1. Two majorities share a node, so two holders would need one node to hold two leases: it holds
    one. That is all the protection there is, so a node that may have forgotten a lease has no vote:
    one whose uptime is below the longest lease (and a second, since uptimes are told in seconds).
+   It is asked for that once a connection; and with every vote, where connections are the business
+   of somebody else's client, who replaces them without a word.
+       A holds nodes 1 and 2; 2 restarts without its data, and B's client with another connection:
+       were 2 still trusted, B would have 2 and 3.
 2. The lease counts from before the first request left, less a hundredth and two milliseconds for
    clocks that run at different rates, and is checked after everything else was done.
 3. The fence is the highest that any node minted, and it counts only once a majority has been
@@ -12,7 +16,9 @@ What must stay true:
        raise sent; one node of three obeys; the next holder's majority is the other two: its fence
        would be the lower one. So an unconfirmed raise is no acquisition.
 4. Requests go to all nodes at once, and nobody waits for a node once the others have decided. One
-   that answers late is given its release in the same order on the same connection.
+   that answers late is given its release in the same order on the same connection. One that has
+   forgotten the script is asked again by its source, which is behind that release; so whoever
+   grants what was given up meanwhile is told once more.
 5. What was won on a minority is given back at once, and tried again after a pause of random
    length: otherwise three who have a node each would collide for ever.
 6. What is tried again is tried under another token:
@@ -28,6 +34,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from millpond.core.exchange import Exchange
 from millpond.core.lease import FENCE_TTL, acquire, give_back, lease_keys, new_token, release, renew
 from millpond.core.scripts import Script
 from millpond.errors import BackendError, ClosedError, ConfigError, NoQuorum
@@ -62,23 +69,35 @@ class Node:
         self.name = name
         self.run_id = ""
         self.longest = longest
-        self._seen = -1
+        self._seen: object = None  # the connection over which that was learnt
         self._trusted_at = math.inf
 
-    def examine(self) -> asyncio.Future[Any] | None:
-        """Ask for its uptime, if it may have been restarted since that was asked."""
-        connection = self.client.statistics().reconnects
-        if connection == self._seen:
-            return None
-        self._trusted_at = math.inf
-        future = self.client.call("INFO", "server")
-        future.add_done_callback(partial(self._examined, connection))
-        return future
+    def examine(self) -> asyncio.Future[bool] | None:
+        """Ask for its uptime, if it may have been restarted since that was asked.
 
-    def _examined(self, connection: int, future: asyncio.Future[Any]) -> None:
-        if future.cancelled() or future.exception() is not None:
-            return
-        info = future.result()
+        Returns:
+            Whether it has said so, once that has been taken note of; None: it was not asked.
+        """
+        connection = self.client.lane
+        if connection is not self._seen:
+            self._seen, self._trusted_at = None, math.inf
+        elif isinstance(connection, Exchange):
+            return None  # over one wire there is one server, which has not been restarted
+        asked = self.client.call("INFO", "server")
+        told: asyncio.Future[bool] = asked.get_loop().create_future()
+        asked.add_done_callback(partial(self._examined, connection, told))
+        return told
+
+    def _examined(
+        self, connection: object, told: asyncio.Future[bool], asked: asyncio.Future[Any]
+    ) -> None:
+        said = not asked.cancelled() and asked.exception() is None
+        if said:
+            self._note(connection, asked.result())
+        if not told.done():
+            told.set_result(said)
+
+    def _note(self, connection: object, info: Any) -> None:
         text = info.decode("utf-8", "replace") if isinstance(info, bytes) else str(info)
         pairs = [line.strip().partition(":") for line in text.splitlines()]
         fields = {name: value for name, _, value in pairs}
@@ -107,6 +126,7 @@ class Quorum:
         self._most = len(nodes) // 2 + 1
         self._timeout = timeout
         self._tokens: dict[str, str] = {}  # in place of a caller's, once that was given back
+        self._wanted: set[str] = set()  # tokens that were not given up yet
         self.longest = nodes[0].longest
         self._keys = lease_keys(key)
         self.key = self.place = self.group = self._keys[0]
@@ -123,12 +143,17 @@ class Quorum:
         """Ask every node; the requests are queued now."""
         infos = [_try(node.examine) for node in self._nodes]
         own, token = token, self._tokens.get(token, token)
+        self._wanted.add(token)
         votes = [_try(partial(acquire, node.client, self._keys, token, ms)) for node in self._nodes]
+        for node, vote in zip(self._nodes, votes, strict=True):
+            if vote is not None:
+                vote.add_done_callback(partial(self._voted, node, token, ms))
         return self._supervised(self._elect(infos, votes, own, token, ms), "elect")
 
     def release(self, token: str, contender: str) -> asyncio.Future[int]:  # noqa: ARG002
         """Give up on every node, on the ones that do not answer again and again."""
         token = self._tokens.pop(token, token)
+        self._wanted.discard(token)
         votes = [_try(partial(self._release_at, node, token)) for node in self._nodes]
         for node, vote in zip(self._nodes, votes, strict=True):
             if vote is not None:
@@ -176,11 +201,12 @@ class Quorum:
         self, infos: list[Any], votes: list[Any], own: str, token: str, ms: int
     ) -> int:
         sent = time.monotonic()
-        await self._answers(infos, self._enough_trusted)
+        await self._answers(infos, partial(self._enough_trusted, infos))
         self._refuse_twins(token, ms)
-        answers = await self._answers(votes, self._won)
+        won = partial(self._won, infos)
+        answers = await self._answers(votes, won)
         self._refuse_twins(token, ms)  # another node may have said meanwhile who it is
-        granted = self._granted(answers)
+        granted = self._granted(infos, answers)
         if granted >= self._most:
             fence = max([a for a in answers if isinstance(a, int) and a > 0])
             args = (token, fence, ms + FENCE_TTL)
@@ -188,10 +214,8 @@ class Quorum:
                 _try(partial(node.client.run, _RAISE, keys=self._keys[:2], args=args))
                 for node in self._nodes
             ]
-            raised = await self._answers(raises, self._won)
-            if self._granted(raised) >= self._most and time.monotonic() - sent < self.trust(
-                ms / 1000
-            ):
+            raised = await self._answers(raises, won)
+            if won(raised) and time.monotonic() - sent < self.trust(ms / 1000):
                 return fence
         self._give_back(token, ms)
         self._tokens[own] = new_token()
@@ -213,11 +237,20 @@ class Quorum:
         return NoQuorum(self.key, {node.name: _said(node, answer) for node, answer in pairs})
 
     def _give_back(self, token: str, ms: int) -> None:
+        self._wanted.discard(token)
         for node in self._nodes:
-            again = partial(self._release_at, node, token)
-            future = _try(again)
-            if future is not None:
-                future.add_done_callback(partial(_repeat, again, seconds=ms / 1000))
+            self._give_back_at(node, token, ms)
+
+    def _give_back_at(self, node: Node, token: str, ms: int) -> None:
+        again = partial(self._release_at, node, token)
+        future = _try(again)
+        if future is not None:
+            future.add_done_callback(partial(_repeat, again, seconds=ms / 1000))
+
+    def _voted(self, node: Node, token: str, ms: int, vote: asyncio.Future[int]) -> None:
+        granted = not vote.cancelled() and vote.exception() is None and vote.result() > 0
+        if granted and token not in self._wanted:
+            self._give_back_at(node, token, ms)
 
     async def _count(self, votes: list[Any]) -> int:
         answers = await self._answers(votes, self._decided)
@@ -229,20 +262,20 @@ class Quorum:
             return 0
         raise self._no_quorum(answers)
 
-    def _granted(self, answers: list[Answer]) -> int:
+    def _granted(self, infos: list[Any], answers: list[Answer]) -> int:
         """Count the servers that granted; one that is two nodes counts once."""
         servers = [
             node.run_id or node.name
-            for node, answer in zip(self._nodes, answers, strict=True)
-            if isinstance(answer, int) and answer > 0 and not node.untrusted_for()
+            for node, info, answer in zip(self._nodes, infos, answers, strict=True)
+            if isinstance(answer, int) and answer > 0 and _trusted(node, info)
         ]
         return len(set(servers))
 
-    def _won(self, answers: list[Answer]) -> bool:
-        return self._granted(answers) >= self._most
+    def _won(self, infos: list[Any], answers: list[Answer]) -> bool:
+        return self._granted(infos, answers) >= self._most
 
-    def _enough_trusted(self, _answers: list[Any]) -> bool:
-        return sum(not node.untrusted_for() for node in self._nodes) >= self._most
+    def _enough_trusted(self, infos: list[Any], _answers: list[Any]) -> bool:
+        return sum(map(_trusted, self._nodes, infos)) >= self._most
 
     def _decided(self, answers: list[Answer]) -> bool:
         yes = sum(isinstance(a, int) and a > 0 for a in answers)
@@ -281,6 +314,11 @@ def _answer(vote: asyncio.Future[Any] | None) -> Any:
     if vote is None or not vote.done() or vote.cancelled():
         return None
     return vote.exception() or vote.result()
+
+
+def _trusted(node: Node, info: asyncio.Future[bool] | None) -> bool:
+    """Tell whether its vote counts; not before it has answered, if it was asked with that vote."""
+    return (info is None or _answer(info) is True) and not node.untrusted_for()
 
 
 def _said(node: Node, answer: Answer) -> str:
