@@ -15,8 +15,11 @@ from typing import IO, TYPE_CHECKING, cast
 
 import pytest
 
+from millpond import Client
 from millpond.errors import BackendError, BackendUnavailable, LockLost
 from millpond.events import LockFailed, ReleaseUnconfirmed
+from millpond.lock.locks import Locks
+from millpond.lock.store import LockStore
 from tests.support.fleet import until
 from tests.support.lock_process import fenced_write
 from tests.support.lockers import Locker
@@ -438,3 +441,67 @@ async def test_killed_process_frees_its_lock_by_the_end_of_its_lease(
     began = time.monotonic()
     async with Locker(url) as rival, asyncio.timeout(5), rival.locks.hold("a"):
         assert time.monotonic() - began < 1
+
+
+# -- what is left behind ---------------------------------------------------------------------------
+
+
+async def test_try_hold_beside_a_waiter_that_does_not_reach_redis_is_an_error(
+    server: Server,
+) -> None:
+    """Nobody knows whether it is taken: that is not concluded from a waiter of the same process."""
+    async with Proxy(server.port) as proxy, Locker(proxy.url) as one, Locker(server.url) as other:
+        async with other.locks.hold("a"):
+            waiter = asyncio.create_task(one.locks.hold("a").__aenter__())
+            await until(lambda: one.locks.statistics().waits)
+            await proxy.refuse()
+            proxy.cut_all()
+            await until(lambda: one.client.statistics().state == "down")
+            await asyncio.sleep(0.05)  # the waiter has asked, and tries again
+            assert not waiter.done()
+            with pytest.raises(BackendUnavailable):
+                async with one.locks.try_hold("a"):
+                    pytest.fail("nobody could be asked")
+            waiter.cancel()
+            await asyncio.wait([waiter])
+
+
+def test_loop_that_ends_right_after_a_wanted_release_slows_down_no_later_one(
+    server: Server,
+) -> None:
+    client = Client.from_url(server.url, prefix="t")
+    locks = Locks(client, "n")
+
+    async def leave_to_a_rival() -> None:
+        async with client:
+            async with locks.hold("a"):
+                await client.call("ZADD", f"{locks.key('a')}:waiting", 2**52, "a-rival")
+                await client.call("PEXPIRE", f"{locks.key('a')}:waiting", 1000)
+
+    async def commands() -> int:
+        async with client:
+            async with locks.hold("warm"):
+                pass
+            before = client.statistics().commands
+            async with locks.hold("a"):
+                pass
+            return client.statistics().commands - before
+
+    asyncio.run(leave_to_a_rival())
+    time.sleep(0.01)
+    assert asyncio.run(commands()) == 2
+
+
+def test_fork_waits_under_a_name_of_its_own(server: Server) -> None:
+    store = LockStore([Client.from_url(server.url)], 10_000)
+    name = store.contender
+    receiving, sending = os.pipe()
+    child = os.fork()
+    if not child:
+        os.write(sending, store.contender.encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(receiving, 100).decode() != name
+    assert store.contender == name
+    os.close(receiving)
+    os.close(sending)

@@ -17,6 +17,7 @@ from millpond.events import LimitShadowed
 from millpond.limit.limiter import Limiter
 from millpond.limit.policies import SlidingWindow
 from tests.support.fleet import until
+from tests.support.proxy import Proxy
 from tests.support.servers import Server
 
 if TYPE_CHECKING:
@@ -246,6 +247,21 @@ async def test_outage_is_decided_in_this_process(start_server: Callable[[Server]
         with pytest.raises(BackendError):
             await strict.concurrency("ann", 4).__aenter__()
         server.start()
+
+
+async def test_place_whose_release_was_lost_is_given_back_when_redis_is_there_again(
+    server: Server, client: Client
+) -> None:
+    async with Proxy(server.port) as proxy, Client.from_url(proxy.url, prefix="t") as shaky:
+        async with Limiter(shaky, "api", SlidingWindow(1, per=60)).concurrency("ann", 1):
+            await proxy.refuse()
+            proxy.cut_all()
+            await until(lambda: shaky.statistics().state == "down")
+        assert await taken(client) == 1
+        await proxy.accept()
+        async with asyncio.timeout(5):
+            while await taken(client):
+                await asyncio.sleep(0.01)
 
 
 async def test_what_cannot_be_is_refused(limiter: Limiter) -> None:

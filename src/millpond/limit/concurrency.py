@@ -7,6 +7,7 @@ the server's clock. What must stay true:
 2. Every way out gives the slot back: the release is queued before anything is awaited, so that no
    cancellation stops it, and it stands behind the take on the same connection:
        a caller is cancelled while its take is on its way  ->  release, queued behind it, undoes it.
+   A release that Redis does not confirm is sent again until the slot's own time is over.
 3. A slot that ran out (a stalled process, an outage) is not taken again: `slot.lost` says so, by
    this process's own clock, without asking. The body goes on: a limit is no lock.
 """
@@ -17,16 +18,19 @@ import asyncio
 import math
 import os
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from millpond.core.durations import milliseconds, seconds
+from millpond.core.lease import give_back
 from millpond.core.leased_slots import release_slot, renew_slot, slots_keys, take_slot
 from millpond.errors import BackendError, ClosedError, ConfigError, LimitExceeded
 from millpond.events import LimitShadowed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import timedelta
     from types import TracebackType
 
@@ -214,11 +218,12 @@ class Concurrency:
             slot.until = asked + self._ms / 1000
 
     def _release(self) -> asyncio.Future[int] | None:
+        again = partial(release_slot, self._client, self._keys, self._token)
         try:
-            future = release_slot(self._client, self._keys, self._token)
+            future = again()
         except (BackendError, ClosedError, ConfigError):
             return None  # nobody to tell; the lease ends by itself
-        future.add_done_callback(_consume)
+        future.add_done_callback(partial(_repeat, again, self._ms / 1000))
         return future
 
     def _without(self, error: BackendError) -> Slot:
@@ -235,6 +240,8 @@ class Concurrency:
         return Slot(source)
 
 
-def _consume(future: asyncio.Future[int]) -> None:
-    if not future.cancelled():
-        future.exception()
+def _repeat(
+    again: Callable[[], asyncio.Future[int]], seconds: float, future: asyncio.Future[int]
+) -> None:
+    if not future.cancelled() and isinstance(future.exception(), BackendError):
+        give_back(again, seconds)

@@ -145,9 +145,9 @@ class Hold:
         first = line is None or line.loop is not loop
         if line is None or first:
             line = store.lines[kind.place] = Line(store, kind, loop)
-        elif at_once and not kind.shared:
+        elif at_once and not kind.shared and not line.failing:
             raise LockTimeout(kind.key, 0.0)
-        elif at_once:  # somebody here asks, too, and there may be enough for both
+        elif at_once:  # there may be enough for both; or it is for Redis to say, which it cannot
             line, first = Line(store, kind, loop), True
         await line.enter(ticket, first=first, at_once=at_once)
         store.acquired += 1

@@ -98,6 +98,11 @@ class Line:
         self._heart: Heart | None = None
         self.loop = loop
 
+    @property
+    def failing(self) -> bool:
+        """Whether whoever contends here does not reach Redis, so that nobody knows of a holder."""
+        return self._failing is not None
+
     # -- joining ------------------------------------------------------------------------------
 
     async def enter(self, ticket: Ticket, *, first: bool, at_once: bool) -> None:
@@ -114,7 +119,7 @@ class Line:
             LockTimeout: It is taken, and we are not to wait.
             BackendError: Redis is out of reach, or refuses.
         """
-        yielded = first and not at_once and self.kind.place in self._store.wanted
+        yielded = first and not at_once and self._is_wanted()
         until: float | None = None  # when a refusal is over by itself
         bell: Bell | None = None
         try:
@@ -225,6 +230,11 @@ class Line:
             self._failing = now
         return now - self._failing
 
+    def _is_wanted(self) -> bool:
+        """Tell whether it was left just now, while others waited for it."""
+        wanted = self._store.wanted
+        return bool(wanted) and wanted.get(self.kind.place, 0.0) > time.monotonic()
+
     async def _let_through(self) -> None:
         """Give a rival the time that it needs to hear of our release."""
         async with self._store.client.watch(self.kind.signal) as watch:
@@ -256,8 +266,8 @@ class Line:
             return None
         if reply == 2 and self.kind.shows_holder:
             wanted, place = self._store.wanted, self.kind.place
-            wanted.add(place)
-            self.loop.call_later(_PUSH, wanted.discard, place)
+            wanted[place] = time.monotonic() + _PUSH
+            self.loop.call_later(_PUSH, wanted.pop, place, None)
         return reply >= 1
 
     def hand_on(self, ticket: Ticket, confirm: asyncio.Future[bool | None] | None = None) -> None:

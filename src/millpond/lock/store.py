@@ -51,6 +51,7 @@ class LockStore:
 
     __slots__ = (
         "_contender",
+        "_made_in",
         "_ms",
         "_timer",
         "acquired",
@@ -80,16 +81,22 @@ class LockStore:
         self.examination = Examination(clients, _FIX)
         self.lines: dict[str, Line] = {}
         self.owners: set[tuple[str, asyncio.Task[Any] | None]] = set()
-        self._contender = ""
+        self._contender, self._made_in = "", 0
         self.acquired = self.passed = self.waits = self.timeouts = self.lost = 0
         self.held = self.waiting = 0
-        self.wanted: set[str] = set()  # places that were left just now, while others waited there
+        # Places that were left just now while others waited there, and until when that matters: by
+        # the clock, for a timer of a loop that ends before it would never tell.
+        self.wanted: dict[str, float] = {}
 
     @property
     def contender(self) -> str:
-        """The name under which this process waits in Redis; made when it first has to."""
-        if not self._contender:
-            self._contender = os.urandom(8).hex()
+        """The name under which this process waits in Redis; made when it first has to.
+
+        A fork has one of its own: under one name, whoever has the lock would take back the marks
+        of the others, who would wait unheard of.
+        """
+        if self._made_in != os.getpid():
+            self._contender, self._made_in = os.urandom(8).hex(), os.getpid()
         return self._contender
 
     def timer(self, loop: asyncio.AbstractEventLoop, ms: int) -> SharedTimer | None:
