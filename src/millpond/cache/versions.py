@@ -10,6 +10,8 @@ What must stay true:
    are asked again:
        A asks; the batch leaves; B clears, is answered; C reads and must not compare with what A
        was told.
+   A tag's is shared in the same way, by all who ask for it in one batch. Whoever is cancelled
+   meanwhile must not take it from the others.
    The answer is taken in the connection's callback, ahead of the reply to the entry's GET, and
    changes what a hit begins with (`hit`), so that a hit costs no comparison more than before.
 2. An entry is stored with the versions from *before its load*. Captured after it they would be
@@ -38,6 +40,7 @@ What must stay true:
 
 from __future__ import annotations
 
+import asyncio
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +55,6 @@ from millpond.core.slots import Collector
 from millpond.errors import ConfigError
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Sequence
 
     from millpond.core.client import Client
@@ -92,6 +94,8 @@ class Versions:
         "_codec",
         "_epoch",
         "_head",
+        "_looked",
+        "_looked_in",
         "_not_one",
         "_run_matters",
         "_ttl",
@@ -128,6 +132,8 @@ class Versions:
         self.hit = self.soft_hit = _NEVER
         self.lane: Any = self  # not one that there ever is
         self.turn = 0
+        self._looked: dict[str, asyncio.Future[Any]] = {}
+        self._looked_in: tuple[object, int] = (self, 0)
 
     # -- the namespace's ----------------------------------------------------------------------
 
@@ -269,11 +275,25 @@ class Versions:
     def look(self, tags: Sequence[str]) -> dict[str, asyncio.Future[Any]]:
         """Ask for the versions of tags that an entry is expected to have.
 
-        Redis: one GET for each, in the batch of the entry's own.
+        Returns:
+            Futures that others wait for, too: they are not to be cancelled.
+
+        Redis: one GET for each, in the batch of the entry's own, if nobody has asked in it yet.
         """
-        asked = {tag: self._client.call("GET", self.tag_key(tag)) for tag in tags}
-        for future in asked.values():
-            future.add_done_callback(_consumed)
+        lane = self._client.lane
+        batch = (lane, 0 if lane is None else lane.batches)
+        if batch != self._looked_in:
+            self._looked_in = batch
+            self._looked = {}
+        looked, asked = self._looked, dict[str, asyncio.Future[Any]]()
+        for tag in tags:
+            future = looked.get(tag)
+            if future is None:
+                future = self._client.call("GET", self.tag_key(tag))
+                if not future.done():  # it is where all is refused
+                    looked[tag] = future
+                future.add_done_callback(_consumed)
+            asked[tag] = future
         return asked
 
     async def compare(
@@ -296,7 +316,13 @@ class Versions:
         more = self.look([tag for tag, _ in tags if tag not in known])
         dead = stale = False
         for tag, version in tags:
-            there = await (known[tag] if tag in known else more[tag])
+            future = known[tag] if tag in known else more[tag]
+            if not future.done():  # mostly it is: it was answered ahead of the entry
+                await asyncio.wait((future,))
+            error = future.exception()
+            if error is not None:  # one of each reader's own, so that no traceback is shared
+                raise type(error)(*error.args)
+            there = future.result()
             if not isinstance(there, bytes) or there[:ERA_SIZE] != version[:ERA_SIZE]:
                 dead = True
             elif there[ERA_SIZE:] != version[ERA_SIZE:]:
