@@ -10,8 +10,9 @@ What must stay true:
    are asked again:
        A asks; the batch leaves; B clears, is answered; C reads and must not compare with what A
        was told.
-   A tag's is shared in the same way, by all who ask for it in one batch. Whoever is cancelled
-   meanwhile must not take it from the others.
+   A tag's is shared in the same way, by all who ask for it in one batch, whatever else is in it:
+   nothing there has been acknowledged to anybody yet. Whoever is cancelled meanwhile must not take
+   it from the others.
    The answer is taken in the connection's callback, ahead of the reply to the entry's GET, and
    changes what a hit begins with (`hit`), so that a hit costs no comparison more than before.
 2. An entry is stored with the versions from *before its load*. Captured after it they would be
