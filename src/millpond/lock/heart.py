@@ -23,9 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Heart"]
 
-_BEAT = (
-    1.2  # seconds; longer than a contender's own pauses, and well below what a dead one is given
-)
+# Seconds; longer than a contender's own pauses, and well below what a dead one is given.
+_BEAT = 1.2
 
 
 class Heart:
