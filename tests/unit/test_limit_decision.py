@@ -9,7 +9,7 @@ import pytest
 
 from millpond.errors import LimitExceeded
 from millpond.limit.decision import BLOCKED, Decision, Rules
-from millpond.limit.fallback import Clock, Local, States
+from millpond.limit.fallback import Clock, Local, States, portion
 from millpond.limit.near import Denials
 from millpond.limit.policies import FixedWindow, SlidingWindow, TokenBucket
 
@@ -224,3 +224,13 @@ def test_local_limits_of_one_namespace_count_the_same_hits() -> None:
     assert paid.decide("k", 5, 10**15 + 1)[2][0] == 3
     assert free.decide("k", 1, 10**15 + 2)[0] == 1
     assert free.decide("k", 1, 10**15 + 2)[2][0] == 0
+
+
+@pytest.mark.parametrize(
+    ("limit", "share", "expected"),
+    [(100, 0.29, 29), (100, 0.295, 29), (3, 1 / 3, 1), (10, 0.01, 1), (7, 1.0, 7)],
+)
+def test_share_of_a_limit_is_not_one_too_few_for_want_of_a_digit(
+    limit: int, share: float, expected: int
+) -> None:
+    assert portion(limit, share) == expected

@@ -28,6 +28,7 @@ from millpond.core.lease import give_back
 from millpond.core.leased_slots import release_slot, renew_slot, slots_keys, take_slot
 from millpond.errors import BackendError, ClosedError, ConfigError, LimitExceeded
 from millpond.events import LimitShadowed
+from millpond.limit.fallback import portion
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -231,7 +232,7 @@ class Concurrency:
         desk = self._desk
         desk.refused(error)
         desk.counters.fallback += 1
-        share = max(1, int(self._limit * desk.share))
+        share = portion(self._limit, desk.share)
         inside = desk.space.active.get(self._key, 0)
         source: Literal["local", "unavailable"]
         source = "local" if desk.instead == "local" else "unavailable"

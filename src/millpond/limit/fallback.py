@@ -7,6 +7,7 @@ is counted belongs to the key and the policy's label, and each call brings its o
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Protocol
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from millpond.limit.policies import Policy
 
-__all__ = ["Answer", "Clock", "Local", "States"]
+__all__ = ["Answer", "Clock", "Local", "States", "portion"]
 
 Answer = tuple[int, int, list[int]]
 """As the script's: why, amount, and remaining and reset of every policy."""
@@ -218,6 +219,12 @@ class States:
             del self._keys[key]
 
 
+def portion(limit: int, share: float) -> int:
+    """Return the share of a limit, 1 at least."""
+    # Never one too few for want of a digit: 100 * 0.29 is 28.999999999999996.
+    return max(1, math.floor(limit * share + 1e-6))
+
+
 class Local:
     """One limiter's policies at a share of their limits, for many keys."""
 
@@ -226,8 +233,7 @@ class Local:
         self._policies = [(policy.label, policy) for policy in policies]
         self._labels = tuple(label for label, _ in self._policies)
         self._numbers = [
-            (max(1, int(policy.limit * share)), max(1, int(policy.most * share)))
-            for policy in policies
+            (portion(policy.limit, share), portion(policy.most, share)) for policy in policies
         ]
         self._states = states
 
