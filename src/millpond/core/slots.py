@@ -145,21 +145,23 @@ class Retry:
     """An EVALSHA that is followed by an EVAL if, and only if, the server has run nothing.
 
     Attributes:
-        done: Whether the caller has gone.
-        set_result: Resolves the caller's future. Both are the future's own: every script's answer
-            passes here.
+        set_result: Resolves the caller's future, by its own method: every script's answer passes
+            here.
     """
 
-    __slots__ = ("_command", "_future", "_lane", "_script", "done", "set_result")
+    __slots__ = ("_command", "_future", "_lane", "_script", "set_result")
 
     def __init__(self, future: Slot, lane: Lane, script: Script, command: tuple[Arg, ...]) -> None:
         """Resolve `future`, or send the source in place of the digest over `lane` on NOSCRIPT."""
         self._future = future
-        self.done = future.done
         self.set_result = future.set_result
         self._lane = lane
         self._script = script
         self._command = command
+
+    def done(self) -> bool:
+        """Tell whether the caller has gone."""
+        return self._future.done()
 
     def set_exception(self, exception: BaseException, /) -> None:
         """Send the source on NOSCRIPT; pass on anything else."""

@@ -124,7 +124,7 @@ class Exclusive(_Single):
 
     def release(self, token: str, contender: str) -> asyncio.Future[int]:
         """Give up."""
-        keys = (self.key, self._keys[2], _refused(self.key))
+        keys = (self.key, self._keys[2], f"{self.key}:refused")
         args = (token, contender) if contender else (token,)
         return self._client.run(RELEASE, keys=keys, args=args)
 
@@ -135,7 +135,7 @@ class Exclusive(_Single):
     def pass_on(self, token: str, to: str, ms: int, /, *, over: bool) -> asyncio.Future[int] | None:
         """Pass on to the next in this process, unless its turn is over and others wait."""
         args = (token, to, ms, ms + FENCE_TTL, "1" if over else "")
-        return self._client.run(_PASS, keys=(*self._keys, _refused(self.key)), args=args)
+        return self._client.run(_PASS, keys=(*self._keys, f"{self.key}:refused"), args=args)
 
 
 class Fair(_Single):
@@ -154,7 +154,7 @@ class Fair(_Single):
         self.group = self.key
         self._tickets = f"{self.key}:tickets"
         self._alive = f"{self.key}:alive"
-        self.place = self.signal = _refused(self.key)
+        self.place = self.signal = f"{self.key}:refused"
 
     def acquire(self, token: str, ms: int, contender: str, *, marked: bool) -> asyncio.Future[int]:  # noqa: ARG002
         """Ask, and take or keep a place; without one if nobody is to wait."""
@@ -292,11 +292,6 @@ class Writing(_Sided):
     def renew(self, token: str, ms: int) -> asyncio.Future[int]:
         """Prolong."""
         return renew(self._client, (self._writer, self._fence), token, ms)
-
-
-def _refused(key: str) -> str:
-    """Name what those in the fair line of a lock watch."""
-    return f"{key}:refused"
 
 
 def _side(side: str, contender: str) -> str:

@@ -119,7 +119,7 @@ class Line:
             LockTimeout: It is taken, and we are not to wait.
             BackendError: Redis is out of reach, or refuses.
         """
-        yielded = first and not at_once and self._is_wanted()
+        yielded = first and not at_once and bool(self._store.wanted) and self._is_wanted()
         until: float | None = None  # when a refusal is over by itself
         bell: Bell | None = None
         try:
@@ -232,8 +232,7 @@ class Line:
 
     def _is_wanted(self) -> bool:
         """Tell whether it was left just now, while others waited for it."""
-        wanted = self._store.wanted
-        return bool(wanted) and wanted.get(self.kind.place, 0.0) > time.monotonic()
+        return self._store.wanted.get(self.kind.place, 0.0) > time.monotonic()
 
     async def _let_through(self) -> None:
         """Give a rival the time that it needs to hear of our release."""

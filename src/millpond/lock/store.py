@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -32,6 +33,14 @@ _GHOST = 600.0  # seconds for which a place in a fair line that may still be our
 _FIX = (
     "set maxmemory-policy noeviction on the server that keeps locks, or use a server of their own"
 )
+
+
+# What tells this process from the one that it was forked from: to ask for its number is a system
+# call, for every lock that is taken.
+_NOWHERE = object()
+_process = [object()]
+if sys.platform != "win32":
+    os.register_at_fork(after_in_child=lambda: _process.__setitem__(0, object()))
 
 
 class LockStatistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,7 +90,7 @@ class LockStore:
         self.examination = Examination(clients, _FIX)
         self.lines: dict[str, Line] = {}
         self.owners: set[tuple[str, asyncio.Task[Any] | None]] = set()
-        self._contender, self._made_in = "", 0
+        self._contender, self._made_in = "", _NOWHERE
         self.acquired = self.passed = self.waits = self.timeouts = self.lost = 0
         self.held = self.waiting = 0
         # Places that were left just now while others waited there, and until when that matters: by
@@ -95,8 +104,8 @@ class LockStore:
         A fork has one of its own: under one name, whoever has the lock would take back the marks
         of the others, who would wait unheard of.
         """
-        if self._made_in != os.getpid():
-            self._contender, self._made_in = os.urandom(8).hex(), os.getpid()
+        if self._made_in is not _process[0]:
+            self._contender, self._made_in = os.urandom(8).hex(), _process[0]
         return self._contender
 
     def timer(self, loop: asyncio.AbstractEventLoop, ms: int) -> SharedTimer | None:
