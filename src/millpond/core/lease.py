@@ -124,7 +124,7 @@ def acquire(
     Redis:
         One EVALSHA.
     """
-    return client.run(ACQUIRE, keys=keys, args=(token, ms))
+    return client.evaluate(ACQUIRE, keys, (token, ms))
 
 
 def renew(client: Client, keys: Sequence[str], token: str, ms: int) -> asyncio.Future[int]:
@@ -138,7 +138,7 @@ def renew(client: Client, keys: Sequence[str], token: str, ms: int) -> asyncio.F
 
     Redis: one EVALSHA.
     """
-    return client.run(_RENEW, keys=keys[:2], args=(token, ms, ms + FENCE_TTL))
+    return client.evaluate(_RENEW, keys[:2], (token, ms, ms + FENCE_TTL))
 
 
 def release(client: Client, key: str, token: str) -> asyncio.Future[int]:
@@ -151,7 +151,7 @@ def release(client: Client, key: str, token: str) -> asyncio.Future[int]:
 
     Redis: one EVALSHA.
     """
-    return client.run(RELEASE, keys=(key,), args=(token,))
+    return client.evaluate(RELEASE, (key,), (token,))
 
 
 def give_back(

@@ -256,7 +256,7 @@ class Desk:
 
     def _run(self, mode: str, keys: list[str], costs: list[int]) -> asyncio.Future[list[int]]:
         self.counters.calls += 1
-        return self.client.run(self.script, keys=keys, args=[mode, 1, *self.numbers, *costs])
+        return self.client.evaluate(self.script, keys, [mode, 1, *self.numbers, *costs])
 
     # -- decisions ----------------------------------------------------------------------------
 
