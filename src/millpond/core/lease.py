@@ -289,7 +289,8 @@ class Lease:
         """
         if self.ended:
             return self.ended
-        late = self._over() if self._clock() >= self.deadline else ""
+        clock = self._clock
+        late = self._over() if clock() >= self.deadline else ""
         self.ended = late or "released"
         self._disarm()
         return late

@@ -59,7 +59,8 @@ class Grip(Lease):
         self.task = task
         if kind.group:
             store.owners.add((kind.group, task))
-        super().__init__(
+        Lease.__init__(  # by name: `super()` is looked up anew each time
+            self,
             seconds=ticket.ms / 1000,
             sent=ticket.sent,
             limit=limit,

@@ -332,7 +332,8 @@ class Locks:
     def _named(self, name: Key) -> str:
         if name in ("", ("",)):  # no set: what is no name may have no hash
             raise ConfigError("a lock needs a name that says what it locks, such as 'order:42'")
-        return self._key(name)
+        key_of = self._key
+        return key_of(name)
 
 
 def _check_nodes(clients: tuple[Client, ...]) -> None:
