@@ -354,8 +354,8 @@ async def test_crowd_that_asks_for_what_is_not_there_is_told_so_together(one: Me
     rows.release()
     assert await first == {}
     assert await asyncio.gather(*late) == [{}] * 50
-    # Those who came during the first load share the second; it ends at once, so that one whose
-    # read is answered a turn later may begin a third.
+    # Those who came during the first load share the second; but what that did not find may be there
+    # for those who are told when it has been called already, so they share a third.
     assert 2 <= len(rows.calls) <= 4
 
 

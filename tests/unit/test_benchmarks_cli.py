@@ -20,22 +20,13 @@ from benchmarks.results import Run, save
 from benchmarks.scenarios import NAMES
 from benchmarks.subjects import subjects
 from benchmarks.throughput import Sample
+from tests.support.abacus import ENVIRONMENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _ROOT = Path(__file__).resolve().parents[2]
 _COMMAND = (sys.executable, "-m", "benchmarks")
-_ENVIRONMENT: dict[str, Any] = {
-    "cpu": "abacus",
-    "cores": 2,
-    "memory_mib": 2048,
-    "python": "CPython 3.11",
-    "time": "2026-01-02T03:04:05+00:00",
-    "commit": "abcdef0123456789",
-    "packages": dict.fromkeys(("redis", "hiredis", "msgspec", "uvloop"), "1"),
-    "server": {"name": "valkey", "version": "9", "transport": "tcp"},
-}
 
 
 def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -96,7 +87,7 @@ def test_file_that_cannot_be_resumed_is_answered_with_one_line(
 
 
 def test_report_of_two_files_goes_where_it_is_told(tmp_path: Path) -> None:
-    figures = [Run(scenario=name, environment=_ENVIRONMENT, results=[]) for name in ("get", "hit")]
+    figures = [Run(scenario=name, environment=ENVIRONMENT, results=[]) for name in ("get", "hit")]
     for run in figures:
         save([run], tmp_path / f"{run.scenario}.json")
     target = tmp_path / "mine" / "page.md"
@@ -108,7 +99,7 @@ def test_report_of_two_files_goes_where_it_is_told(tmp_path: Path) -> None:
 
 
 def test_publishing_a_quick_run_stops_with_one_line(tmp_path: Path) -> None:
-    run = Run(scenario="get", environment=_ENVIRONMENT, results=[], quick=True)
+    run = Run(scenario="get", environment=ENVIRONMENT, results=[], quick=True)
     save([run], tmp_path / "quick.json")
     done = _run("publish", str(tmp_path / "quick.json"))
     assert done.returncode == 2

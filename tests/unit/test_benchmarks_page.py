@@ -12,20 +12,10 @@ from benchmarks import budget, charts, environments, losses, page, pictures, rea
 from benchmarks.results import Measured, Result, Run, save
 from benchmarks.scenarios import NAMES, scenario
 from benchmarks.subjects import Subject, subjects
+from tests.support.abacus import ENVIRONMENT
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-_ENVIRONMENT: dict[str, Any] = {
-    "cpu": "abacus",
-    "cores": 2,
-    "memory_mib": 2048,
-    "python": "CPython 3.11",
-    "time": "2026-01-02T03:04:05+00:00",
-    "commit": "abcdef0123456789",
-    "packages": {"redis": "8", "hiredis": "3", "msgspec": "0", "uvloop": "0"},
-    "server": {"name": "valkey", "version": "9", "transport": "tcp"},
-}
 
 
 def _result(subject: str, rate: float = 1.0, **more: Any) -> Result:
@@ -34,7 +24,7 @@ def _result(subject: str, rate: float = 1.0, **more: Any) -> Result:
 
 
 def _run(name: str, *results: Result, **more: Any) -> Run:
-    return Run(scenario=name, environment=_ENVIRONMENT, results=list(results), **more)
+    return Run(scenario=name, environment=ENVIRONMENT, results=list(results), **more)
 
 
 def _verdicts(*runs: Run) -> dict[str, str]:
@@ -211,7 +201,7 @@ def test_page_says_on_what_with_which_settings_and_what_is_missing() -> None:
 
 
 def test_page_says_in_how_many_rounds_and_whether_the_tree_had_changes() -> None:
-    environment = _ENVIRONMENT | {"commit": "abcdef0123456789-dirty"}
+    environment = ENVIRONMENT | {"commit": "abcdef0123456789-dirty"}
     results = [_result("redis-py", rounds=2), _result("millpond", rounds=7)]
     text = page.render([Run(scenario="get", environment=environment, results=results)])
     assert "commit abcdef012345 with changes." in text

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from millpond.core.futures import consumed
 from millpond.errors import BackendUnavailable
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Capture:
     ) -> None:
         """Use `Versions.capture` instead."""
         for future in asked:
-            future.add_done_callback(_consumed)
+            future.add_done_callback(consumed)
         self._versions = versions
         self._tags = tags
         self._asked = asked
@@ -66,8 +67,3 @@ class Capture:
             "the namespace's version changes faster than it is read: do several servers answer at "
             "one address, each with a run id of its own?"
         )
-
-
-def _consumed(future: asyncio.Future[Any]) -> None:
-    if not future.cancelled():
-        future.exception()

@@ -14,14 +14,14 @@ in one turn of the loop, by the rule by which the connection joins GETs (`core/e
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     import asyncio
 
     from millpond.core.link import Lane
 
-__all__ = ["Callers", "Leaving", "answer", "refuse"]
+__all__ = ["Callers", "Leaving", "answer"]
 
 Callers: TypeAlias = "list[asyncio.Future[bytes | None]]"
 
@@ -60,13 +60,3 @@ def answer(callers: Callers, raw: bytes | None) -> None:
     for caller in callers:
         if not caller.done():
             caller.set_result(raw)
-
-
-def refuse(callers: Callers, future: asyncio.Future[Any]) -> None:
-    """Give everybody an error of his own, if the read has failed: no traceback is shared."""
-    error = None if future.cancelled() else future.exception()
-    if error is None:
-        return
-    for caller in callers:
-        if not caller.done():
-            caller.set_exception(type(error)(*error.args))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from millpond.cache.deletes import DELETE
 from millpond.cache.near import forgetting
 from millpond.core.entry import pack_mark
+from millpond.core.futures import consumed
 from millpond.core.journal import First, Invalidation
 from millpond.core.scripts import Script
 from millpond.errors import ClosedError, ConfigError
@@ -78,7 +79,7 @@ class Marks:
             future = self._client.run(_LEAVE, keys=[key], args=[token, b"", 0])
         except (ClosedError, ConfigError):
             return
-        future.add_done_callback(_consumed)
+        future.add_done_callback(consumed)
 
     def leave(
         self, names: list[str], token: bytes, entries: dict[str, tuple[bytes, int]]
@@ -92,7 +93,7 @@ class Marks:
         invalidations: list[Invalidation] = []
         if entries:
             longest = max(ttl for _, ttl in entries.values())
-            self._versions.keep(longest).add_done_callback(_consumed)
+            self._versions.keep(longest).add_done_callback(consumed)
         for name in names:
             entry, ttl = entries.get(name, (b"", 0))
             first = First(_LEAVE, (token, entry, ttl), self._left if entry else None)
@@ -112,8 +113,3 @@ class Marks:
         if reason:
             self._counters.unconfirmed_deletes += len(names)
             self._client.emit(WriteUnconfirmed(keys=tuple(names), reason=reason))
-
-
-def _consumed(future: asyncio.Future[Any]) -> None:
-    if not future.cancelled():
-        future.exception()

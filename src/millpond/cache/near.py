@@ -36,15 +36,15 @@ Copies that nobody can change are shared; of others the bytes are kept, and deco
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from millpond.cache.copies import Copies
-from millpond.cache.leaving import Callers, Leaving, answer, refuse
+from millpond.cache.leaving import Callers, Leaving, answer
 from millpond.cache.missing import MISSING, Missing
 from millpond.core.durations import seconds
 from millpond.core.entry import HEAD_SIZE
+from millpond.core.futures import consumed, refuse
 from millpond.errors import BackendError, ClosedError, ConfigError
 
 if TYPE_CHECKING:
@@ -191,7 +191,12 @@ class Near(Generic[T]):
                 self._put(name, raw, sent, left, token)
             answer(callers, raw)
 
-        self._tracked(name, told).add_done_callback(partial(refuse, callers))
+        def failed(future: asyncio.Future[Any]) -> None:
+            error = None if future.cancelled() else future.exception()
+            if error is not None:
+                refuse(callers, error)
+
+        self._tracked(name, told).add_done_callback(failed)
         if lane is not None:
             self._leaving.add(lane, name, callers)
         return caller
@@ -251,7 +256,7 @@ class Near(Generic[T]):
             if self._copies:
                 self._trust(sent)
 
-        self._tracked(versions.key, told).add_done_callback(_consumed)
+        self._tracked(versions.key, told).add_done_callback(consumed)
 
     def _put(self, name: str, raw: bytes, sent: float, left: float | None, token: object) -> None:
         """Keep a copy; called by the connection, in the order of events."""
@@ -365,8 +370,3 @@ def forgetting(near: Near[Any] | None, name: str) -> Callable[[Any], None] | Non
 
 def _no_time() -> float:
     return float("inf")
-
-
-def _consumed(future: asyncio.Future[Any]) -> None:
-    if not future.cancelled():
-        future.exception()

@@ -17,12 +17,13 @@ write mark or another load in between is met by the next claim.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from millpond.cache.decision import ABSENT, Found, Verdict
 from millpond.cache.flight import Flight
 from millpond.cache.landing import Landed
 from millpond.cache.waiting import seen_waiting, would_deadlock
+from millpond.core.futures import consumed
 from millpond.errors import LoadDeadlock
 
 if TYPE_CHECKING:
@@ -92,10 +93,5 @@ async def reload(
 async def _over(flight: Flight[T]) -> None:
     """Wait for the end of a flight, whatever it brings."""
     landing = flight.join()
-    landing.add_done_callback(_consumed)
+    landing.add_done_callback(consumed)
     await asyncio.wait((landing,))
-
-
-def _consumed(landing: asyncio.Future[Any]) -> None:
-    if not landing.cancelled():
-        landing.exception()

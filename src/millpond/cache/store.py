@@ -24,6 +24,7 @@ from millpond.cache.versions import Versions
 from millpond.core.compression import Compression
 from millpond.core.durations import milliseconds, seconds
 from millpond.core.entry import Unreadable, hit_prefix, new_generation, pack_lease, pack_value
+from millpond.core.futures import consumed
 from millpond.core.scripts import Script
 from millpond.errors import ClosedError, ConfigError
 
@@ -252,7 +253,7 @@ class Store(Generic[T]):
             future = self.client.call("EVAL", _RELEASE.source, 1, key, generation)
         except (ClosedError, ConfigError):
             return
-        future.add_done_callback(_consumed)
+        future.add_done_callback(consumed)
 
     def keep(self, key: str, generation: bytes) -> Lease:
         """Renew our lease until it is stopped, or its load has had all its time."""
@@ -299,8 +300,3 @@ class Store(Generic[T]):
         """
         kind = hit_prefix(self.version, self.fingerprint, era)[5:]
         return self.client.run(_TOUCH, keys=[key], args=[kind, ttl + self.lifetimes.kept, ttl])
-
-
-def _consumed(future: asyncio.Future[Any]) -> None:
-    if not future.cancelled():
-        future.exception()

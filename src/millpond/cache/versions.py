@@ -50,6 +50,7 @@ import msgspec
 from millpond.cache.batches import gathered, when_all
 from millpond.cache.captured import Capture, Captured
 from millpond.core.entry import ERA_SIZE, IS_SOFT, hit_prefix
+from millpond.core.futures import consumed, own
 from millpond.core.journal import Invalidation
 from millpond.core.scripts import Script
 from millpond.core.slots import Collector
@@ -293,7 +294,7 @@ class Versions:
                 future = self._client.call("GET", self.tag_key(tag))
                 if not future.done():  # it is where all is refused
                     looked[tag] = future
-                future.add_done_callback(_consumed)
+                future.add_done_callback(consumed)
             asked[tag] = future
         return asked
 
@@ -322,7 +323,7 @@ class Versions:
                 await asyncio.wait((future,))
             error = future.exception()
             if error is not None:  # one of each reader's own, so that no traceback is shared
-                raise type(error)(*error.args)
+                raise own(error)
             there = future.result()
             if not isinstance(there, bytes) or there[:ERA_SIZE] != version[:ERA_SIZE]:
                 dead = True
@@ -357,8 +358,3 @@ class Versions:
 def fresh_version() -> bytes:
     """Draw 12 random bytes, which no process ever draws again."""
     return os.urandom(_SIZE)
-
-
-def _consumed(future: asyncio.Future[Any]) -> None:
-    if not future.cancelled():
-        future.exception()

@@ -36,6 +36,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 from millpond.cache.captured import NO_VERSIONS
 from millpond.cache.verdicts import cannot_write
 from millpond.core.entry import new_generation
+from millpond.core.futures import consumed
 from millpond.errors import BackendError, BackendUnavailable, ClosedError, ConfigError
 
 if TYPE_CHECKING:
@@ -226,7 +227,7 @@ class Writing(Generic[T]):
         self._timer = None
         try:
             for name in self._names:
-                self._store.marks.mark(name, self._token, renewal=True).add_done_callback(_consumed)
+                self._store.marks.mark(name, self._token, renewal=True).add_done_callback(consumed)
         except (ClosedError, ConfigError):
             return
         self._arm()
@@ -235,8 +236,3 @@ class Writing(Generic[T]):
         self._stop()
         for name in self._names:
             self._store.marks.unmark(name, self._token)
-
-
-def _consumed(future: asyncio.Future[Any]) -> None:
-    if not future.cancelled():
-        future.exception()

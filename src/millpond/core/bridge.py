@@ -17,6 +17,7 @@ from redis.asyncio.client import Pipeline
 
 from millpond.core.commands import Arg, check, empties, is_read
 from millpond.core.exchange import pack
+from millpond.core.futures import refuse
 from millpond.core.loops import stay_on
 from millpond.core.replies import refine
 from millpond.errors import (
@@ -144,7 +145,7 @@ class Bridge:
         groups = list(self._queue)
         self._queue.clear()  # whoever is told may ask for something more
         for _, slots in groups:
-            _fail(slots, BackendUnavailable("the client was closed, or failed; nothing was sent"))
+            refuse(slots, BackendUnavailable("the client was closed, or failed; nothing was sent"))
 
     async def _run(self, groups: list[_Group]) -> None:
         commands = [args for group, _ in groups for args in group]
@@ -162,11 +163,11 @@ class Bridge:
                 replies = await pipeline.execute(raise_on_error=False)
         except (TimeoutError, redis_errors.TimeoutError):
             text = f"no answer within {self._timeout:g} s; whether the command ran is unknown"
-            _fail(slots, BackendTimeout(text))
+            refuse(slots, BackendTimeout(text))
         except (redis_errors.RedisError, OSError) as error:
-            _fail(slots, BackendUnavailable(f"{error}; whether the command ran is unknown"))
+            refuse(slots, BackendUnavailable(f"{error}; whether the command ran is unknown"))
         except BaseException:  # closing, or a surprise in that client: nobody else will answer
-            _fail(slots, BackendUnavailable("the client was closed, or failed"))
+            refuse(slots, BackendUnavailable("the client was closed, or failed"))
             raise
         else:
             self._answer(commands, slots, replies)
@@ -189,12 +190,6 @@ class Bridge:
             self._emptied()
         elif written:
             self._touched(_bytes(word) for args in written for word in args[1:])
-
-
-def _fail(slots: Iterable[Slot], error: BackendError) -> None:
-    for slot in slots:
-        if not slot.done():
-            slot.set_exception(type(error)(*error.args))
 
 
 _CODES: tuple[tuple[type[redis_errors.RedisError], str], ...] = (

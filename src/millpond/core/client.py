@@ -349,7 +349,6 @@ class Client:
     def run(
         self,
         script: Script,
-        *,
         keys: Sequence[str] = (),
         args: Sequence[Arg] = (),
         tell: Callable[[Any], None] | None = None,
@@ -368,16 +367,6 @@ class Client:
         Returns:
             A future of what the script returns; errors as for `call`.
         """
-        return self.evaluate(script, keys, args, tell)
-
-    def evaluate(
-        self,
-        script: Script,
-        keys: Sequence[str],
-        args: Sequence[Arg],
-        tell: Callable[[Any], None] | None = None,
-    ) -> asyncio.Future[Any]:
-        """Do what `run` does, for who calls it often: arguments by name take longer."""
         loop, lane = self._loop, self.lane
         if loop is None or lane is None:
             self._misused()

@@ -124,7 +124,7 @@ def acquire(
     Redis:
         One EVALSHA.
     """
-    return client.evaluate(ACQUIRE, keys, (token, ms))
+    return client.run(ACQUIRE, keys, (token, ms))
 
 
 def renew(client: Client, keys: Sequence[str], token: str, ms: int) -> asyncio.Future[int]:
@@ -138,7 +138,7 @@ def renew(client: Client, keys: Sequence[str], token: str, ms: int) -> asyncio.F
 
     Redis: one EVALSHA.
     """
-    return client.evaluate(_RENEW, keys[:2], (token, ms, ms + FENCE_TTL))
+    return client.run(_RENEW, keys[:2], (token, ms, ms + FENCE_TTL))
 
 
 def release(client: Client, key: str, token: str) -> asyncio.Future[int]:
@@ -151,7 +151,7 @@ def release(client: Client, key: str, token: str) -> asyncio.Future[int]:
 
     Redis: one EVALSHA.
     """
-    return client.evaluate(RELEASE, (key,), (token,))
+    return client.run(RELEASE, (key,), (token,))
 
 
 def give_back(

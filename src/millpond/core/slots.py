@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from millpond.core.futures import refuse
 from millpond.errors import BackendError, ReplyError
 
 if TYPE_CHECKING:
@@ -72,9 +73,7 @@ class Shared:
 
     def set_exception(self, exception: BaseException, /) -> None:
         """Give every caller an error of its own, so that no traceback is shared."""
-        for future in self._futures:
-            if not future.done():
-                future.set_exception(type(exception)(*exception.args))
+        refuse(self._futures, exception)
 
 
 class Collector:

@@ -19,6 +19,7 @@ from functools import partial
 from threading import get_ident
 from typing import TYPE_CHECKING, cast
 
+from millpond.core.futures import own, refuse
 from millpond.core.loops import ANOTHER_LOOP, running_loop
 from millpond.errors import BackendError, ClosedError, ConfigError, ReplyError
 from millpond.events import LimitRestored, LimitShadowed, LimitUnavailable
@@ -166,9 +167,7 @@ class Desk:
         try:
             reply = self._run("hit", keys, costs)
         except Exception as error:  # noqa: BLE001  (not open, another loop: each caller's own)
-            for _, waiting in subjects:
-                for future, _, _ in waiting:
-                    future.set_exception(type(error)(*error.args))
+            refuse([future for _, waiting in subjects for future, _, _ in waiting], error)
             return
 
         def answered(reply: asyncio.Future[list[int]]) -> None:
@@ -239,7 +238,7 @@ class Desk:
                 try:
                     future.set_result(self.without(key, cost, "hit", error))
                 except Exception as raised:  # noqa: BLE001  (it reaches the caller)
-                    future.set_exception(type(raised)(*raised.args))  # no traceback is shared
+                    future.set_exception(own(raised))
 
     # -- one at a time ------------------------------------------------------------------------
 
@@ -256,7 +255,7 @@ class Desk:
 
     def _run(self, mode: str, keys: list[str], costs: list[int]) -> asyncio.Future[list[int]]:
         self.counters.calls += 1
-        return self.client.evaluate(self.script, keys, [mode, 1, *self.numbers, *costs])
+        return self.client.run(self.script, keys, [mode, 1, *self.numbers, *costs])
 
     # -- decisions ----------------------------------------------------------------------------
 

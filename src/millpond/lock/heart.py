@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from millpond.core.futures import consumed
 from millpond.errors import BackendError, ClosedError, ConfigError
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class Heart:
         """
         place = self._kind.enqueue(ticket.token, self._contender)
         if place is not None:
-            place.add_done_callback(_consumed)
+            place.add_done_callback(consumed)
             ticket.place = place
         self.heard()
 
@@ -76,8 +77,3 @@ class Heart:
                 except (BackendError, ClosedError, ConfigError):
                     return  # closed: there is nobody to be told
         self._timer = self._loop.call_later(pause, self._beat)
-
-
-def _consumed(future: asyncio.Future[int]) -> None:
-    if not future.cancelled():
-        future.exception()

@@ -59,8 +59,7 @@ class Grip(Lease):
         self.task = task
         if kind.group:
             store.owners.add((kind.group, task))
-        Lease.__init__(  # by name: `super()` is looked up anew each time
-            self,
+        super().__init__(
             seconds=ticket.ms / 1000,
             sent=ticket.sent,
             limit=limit,

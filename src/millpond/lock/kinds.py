@@ -120,13 +120,13 @@ class Exclusive(_Single):
     def acquire(self, token: str, ms: int, contender: str, *, marked: bool) -> asyncio.Future[int]:
         """Ask."""
         args: tuple[Any, ...] = (token, ms, contender, "1") if marked else (token, ms, contender)
-        return self._client.evaluate(ACQUIRE, self._keys, args if contender else (token, ms))
+        return self._client.run(ACQUIRE, self._keys, args if contender else (token, ms))
 
     def release(self, token: str, contender: str) -> asyncio.Future[int]:
         """Give up."""
         keys = (self.key, self._keys[2], f"{self.key}:refused")
         args = (token, contender) if contender else (token,)
-        return self._client.evaluate(RELEASE, keys, args)
+        return self._client.run(RELEASE, keys, args)
 
     def renew(self, token: str, ms: int) -> asyncio.Future[int]:
         """Prolong."""

@@ -35,6 +35,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from millpond.core.exchange import Exchange
+from millpond.core.futures import consumed
 from millpond.core.lease import FENCE_TTL, acquire, give_back, lease_keys, new_token, release, renew
 from millpond.core.scripts import Script
 from millpond.errors import BackendError, ClosedError, ConfigError, NoQuorum
@@ -296,7 +297,7 @@ class Quorum:
                 pending, timeout=left, return_when=asyncio.FIRST_COMPLETED
             )
         for vote in pending:
-            vote.add_done_callback(_consumed)
+            vote.add_done_callback(consumed)
         return [_answer(vote) for vote in votes]
 
 
@@ -342,8 +343,3 @@ def _repeat(
     """Give back again what a node did not confirm."""
     if not future.cancelled() and isinstance(future.exception(), BackendError):
         give_back(again, seconds)
-
-
-def _consumed(future: asyncio.Future[Any]) -> None:
-    if not future.cancelled():
-        future.exception()

@@ -23,6 +23,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from millpond.core.cancelling import take_back
+from millpond.core.futures import consumed
 from millpond.core.lease import Lease, give_back
 from millpond.errors import (
     BackendError,
@@ -194,7 +195,7 @@ class Run:
                 try:
                     # Shielded: the answer to a cancelled call is dropped, and with it a NOSCRIPT.
                     future = send()
-                    future.add_done_callback(_consumed)
+                    future.add_done_callback(consumed)
                     return bool(await asyncio.shield(future))
                 except (BackendUnavailable, BackendTimeout) as error:
                     now = time.monotonic()
@@ -271,8 +272,3 @@ class Run:
 
 def _nobody(reason: str) -> None:
     """Stand in for a run that is over."""
-
-
-def _consumed(future: asyncio.Future[int]) -> None:
-    if not future.cancelled():
-        future.exception()

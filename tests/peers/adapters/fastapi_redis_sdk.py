@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["Caching", "Limiting", "Responding"]
 
 
-class Caching:
-    """Two routes of one path: GET is cached, DELETE evicts."""
+class _Application:
+    """An application that runs, with the routes of who inherits it."""
 
     def __init__(self, url: str) -> None:
         """Take the address."""
@@ -35,9 +35,25 @@ class Caching:
     async def __aenter__(self) -> Self:
         """Make the application, and start it."""
         get_settings().url = self._url
-        app = FastAPI()
+        app = self._app = FastAPI()
         FastAPIRedis(app).lifespan().caching()
+        self._route(app)
+        self._lifespan = app.router.lifespan_context(app)
+        await self._lifespan.__aenter__()
+        return self
 
+    async def __aexit__(self, *exc_info: object) -> None:
+        """Stop it."""
+        await self._lifespan.__aexit__(None, None, None)
+
+    def _route(self, app: FastAPI) -> None:
+        raise NotImplementedError
+
+
+class Caching(_Application):
+    """Two routes of one path: GET is cached, DELETE evicts."""
+
+    def _route(self, app: FastAPI) -> None:
         @app.get("/items/{key:path}", dependencies=[Depends(cache(ttl=60))])
         async def read(key: str) -> Any:
             return await load_current()
@@ -47,15 +63,6 @@ class Caching:
         @app.delete("/items/{key:path}", dependencies=[Depends(evict)])
         async def remove(key: str) -> None:
             pass
-
-        self._app = app
-        self._lifespan = app.router.lifespan_context(app)
-        await self._lifespan.__aenter__()
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        """Stop it."""
-        await self._lifespan.__aexit__(None, None, None)
 
     async def get_or_compute(self, key: Key, load: Load) -> Any:
         """GET."""
@@ -71,31 +78,13 @@ class Caching:
         return await ask(self._app, path, method=method)
 
 
-class Responding:
+class Responding(_Application):
     """One cached route."""
 
-    def __init__(self, url: str) -> None:
-        """Take the address."""
-        self._url = url
-
-    async def __aenter__(self) -> Self:
-        """Make the application, and start it."""
-        get_settings().url = self._url
-        app = FastAPI()
-        FastAPIRedis(app).lifespan().caching()
-
+    def _route(self, app: FastAPI) -> None:
         @app.get("/pages/{name}", dependencies=[Depends(cache(ttl=60))])
         async def page(name: str, request: Request) -> str:
             return self._page(request.headers)
-
-        self._app = app
-        self._lifespan = app.router.lifespan_context(app)
-        await self._lifespan.__aenter__()
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        """Stop it."""
-        await self._lifespan.__aexit__(None, None, None)
 
     async def get(self, path: str, headers: Mapping[str, str], page: Page) -> str:
         """GET."""
